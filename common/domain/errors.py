@@ -1,0 +1,53 @@
+"""What can go wrong, in the caller's terms. Edges (HTTP, command line) turn these into replies."""
+
+
+class TurnlogError(Exception):
+    """Any failure Turnlog itself reports; its text may be shown to the caller."""
+
+
+class ConversationNotFound(TurnlogError):
+    """Absent, deleted, or another user's: these are the same thing to a caller."""
+
+
+class ConversationDeleted(TurnlogError):
+    """A conversation of this user was deleted, and its id cannot be used again."""
+
+
+class MessageIdConflict(TurnlogError):
+    """A message id that is taken came with another body."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"message id {message_id!r} is taken by a message with another body")
+        self.message_id = message_id
+
+
+class IdempotencyKeyConflict(TurnlogError):
+    """An idempotency key that was used came with another request."""
+
+
+class Busy(TurnlogError):
+    """Nothing was done; the same call may go through in `retry_after` seconds."""
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class LogUnavailable(Busy):
+    """Redis cannot be reached, or refuses writes. A write may or may not have happened."""
+
+
+class StoreUnavailable(Busy):
+    """PostgreSQL cannot be reached or did not answer in time."""
+
+
+class UnsupportedVersion(TurnlogError):
+    """An event written by a contract version this program does not know."""
+
+
+class MalformedEvent(TurnlogError):
+    """A stream entry that is not an event of the contract."""
+
+
+class UnsafeConfiguration(TurnlogError):
+    """A set-up that could lose or leak data; the text says what to change."""

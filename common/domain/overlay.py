@@ -1,0 +1,138 @@
+"""Pending events laid over what the record holds: the state a reader must see.
+
+Pure functions; events are applied in the order of their versions, and an event the record has already
+taken in changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from common.domain.conversations import Header, State
+from common.domain.events import (
+    ConversationCreated,
+    ConversationDeleted,
+    ConversationEvent,
+    ConversationTruncated,
+    ConversationUpdated,
+    MessageDeleted,
+    MessageEdited,
+    MessagesAppended,
+)
+from common.domain.ids import isoformat_ms
+from common.domain.messages import Numbered, message_text, preview_of
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What pending events say about messages: bodies to show, and numbers to hide."""
+
+    bodies: dict[int, Numbered]
+    hidden: frozenset[int]
+
+    @property
+    def touched(self) -> list[int]:
+        """Every sequence number the record's answer is not to be trusted for, ascending."""
+        return sorted(self.hidden | self.bodies.keys())
+
+
+def pending_messages(events: Iterable[ConversationEvent]) -> Pending:
+    """What `events` do to messages, whether or not the record has them already."""
+    bodies: dict[int, Numbered] = {}
+    hidden: set[int] = set()
+    for event in in_order(events):
+        match event:
+            case MessagesAppended():
+                bodies.update({m.sequence_number: m for m in event.numbered})
+            case MessageEdited():
+                bodies[event.sequence_number] = Numbered(event.sequence_number, event.body)
+            case MessageDeleted() | ConversationTruncated():
+                gone = removed_numbers(event)
+                hidden.update(gone)
+            case ConversationCreated() | ConversationUpdated() | ConversationDeleted():
+                pass
+            case _:
+                assert_never(event)
+    return Pending({n: m for n, m in bodies.items() if n not in hidden}, frozenset(hidden))
+
+
+def removed_numbers(event: MessageDeleted | ConversationTruncated) -> range:
+    """The sequence numbers that `event` takes away."""
+    match event:
+        case MessageDeleted():
+            return range(event.sequence_number, event.sequence_number + 1)
+        case ConversationTruncated():
+            return range(event.after_sequence_number + 1, event.next_sequence_number)
+        case _:
+            assert_never(event)
+
+
+def overlay(stored: Sequence[Numbered], pending: Pending) -> list[Numbered]:
+    """`stored` with `pending` laid over it, ascending by sequence number."""
+    union = {message.sequence_number: message for message in stored} | pending.bodies
+    return [union[number] for number in sorted(union) if number not in pending.hidden]
+
+
+def in_order(events: Iterable[ConversationEvent]) -> list[ConversationEvent]:
+    """`events` as they happened, each version once."""
+    return [event for _, event in sorted({e.version: e for e in events}.items())]
+
+
+def overlay_header(stored: Header | None, events: Iterable[ConversationEvent]) -> Header | None:
+    """The header after `events` that `stored` does not know yet; None where nothing was ever created.
+
+    Only for the case that Redis lost a header while its events are still pending: otherwise the
+    header in Redis is the state, and nothing need be folded. A message count can be folded only
+    roughly where messages were removed meanwhile; the record puts it right when it commits.
+    """
+    header = stored
+    for event in in_order(events):
+        if header is None or event.version > header.version:
+            header = _after(header, event)
+    return header
+
+
+def _after(header: Header | None, event: ConversationEvent) -> Header:
+    known = header or _unborn(event)
+    changed = replace(
+        known,
+        version=event.version,
+        epoch=event.epoch,
+        last_modified_ms=max(known.last_modified_ms, event.at_ms),
+    )
+    match event:
+        case ConversationCreated() | ConversationUpdated():
+            return replace(changed, state=event.state)
+        case ConversationDeleted():
+            return replace(changed, deleted=True)
+        case MessagesAppended():
+            texts = [message_text(body.fields.get("content")) for body in event.bodies]
+            return replace(
+                changed,
+                next_sequence_number=max(
+                    known.next_sequence_number, event.first_sequence_number + len(event.bodies)
+                ),
+                message_count=known.message_count + len(event.bodies),
+                preview=preview_of(texts) or known.preview,
+            )
+        case MessageDeleted() | ConversationTruncated():
+            gone = len(removed_numbers(event))
+            return replace(changed, message_count=max(0, known.message_count - gone))
+        case MessageEdited():
+            return changed
+        case _:
+            assert_never(event)
+
+
+def _unborn(event: ConversationEvent) -> Header:
+    return Header(
+        id=event.conversation_id,
+        state=State(title=None, model=None, metadata=b"{}", created_at=isoformat_ms(event.at_ms)),
+        last_modified_ms=event.at_ms,
+        next_sequence_number=0,
+        message_count=0,
+        preview=None,
+        version=0,
+    )

@@ -1,0 +1,1 @@
+"""Logging and metrics: set up here, attached at the edges."""
