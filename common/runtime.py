@@ -14,7 +14,6 @@ PARENT_PIPE_VARIABLE = "TURNLOG_PARENT_PIPE"
 """Names the inherited read end of a pipe whose write end only the supervisor holds."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ORPHAN_GRACE_SECONDS = 10.0
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -52,9 +51,10 @@ async def _until_done(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
             loop.remove_signal_handler(number)
 
 
-def exit_with_parent() -> None:
+def exit_with_parent(*, grace_seconds: float = 10.0) -> None:
     """Make this process stop soon after its parent died, however the parent died. Call it once, early.
 
+    It gets SIGTERM, as if somebody had asked it to stop, and SIGKILL if it is still there after the grace.
     Works for a process started by the supervisor (a pipe named by TURNLOG_PARENT_PIPE reaches its end)
     and for a child of multiprocessing, such as a Granian worker. Without either it does nothing, so that
     a service started by hand or by systemd or in a container lives on its own.
@@ -68,12 +68,13 @@ def exit_with_parent() -> None:
     if pipe is not None and parent is None:
         watched.append(int(pipe))
     if watched:
-        threading.Thread(target=_stop_when_ready, args=(watched,), name="parent-watch", daemon=True).start()
+        arguments = (watched, grace_seconds)
+        threading.Thread(target=_stop_when_ready, args=arguments, name="parent-watch", daemon=True).start()
 
 
-def _stop_when_ready(watched: list[int]) -> None:
+def _stop_when_ready(watched: list[int], grace_seconds: float) -> None:
     wait(watched)
     os.kill(os.getpid(), signal.SIGTERM)
     # A process that does not stop when asked must not stay behind as an orphan.
-    threading.Event().wait(_ORPHAN_GRACE_SECONDS)
+    threading.Event().wait(grace_seconds)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,96 @@
+"""Fixtures that every test may use: clean, real servers and settings that point at them."""
+
+import secrets
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+import redis
+from pydantic import SecretStr
+
+from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings, variables
+from tests.servers import TestServers, run_apart, running_servers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """No variable of the developer's shell reaches a test or a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in variables():
+            patch.delenv(variable.name, raising=False)
+        patch.delenv("TURNLOG_DATA_DIR", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[TestServers]:
+    """The session's PostgreSQL and Valkey."""
+    with running_servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(servers: TestServers) -> str:
+    """The name of a migrated database that no test touches: each test gets a copy of it."""
+    from common.postgres.migrations import migrate
+
+    async def make() -> None:
+        connection = await asyncpg.connect(servers.admin_dsn)
+        try:
+            await connection.execute("CREATE DATABASE turnlog_template")
+        finally:
+            await connection.close()
+        await migrate(_database(servers, "turnlog_template"))
+
+    run_apart(make())
+    return "turnlog_template"
+
+
+@pytest.fixture
+def postgres_dsn(servers: TestServers, _migrated_template: str) -> Iterator[str]:
+    """A fresh, migrated database, dropped after the test."""
+    name = f"test_{secrets.token_hex(6)}"
+    run_apart(_execute(servers, f"CREATE DATABASE {name} TEMPLATE {_migrated_template}"))
+    yield _database(servers, name)
+    run_apart(_execute(servers, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def empty_postgres_dsn(servers: TestServers) -> Iterator[str]:
+    """A fresh database without any table, dropped after the test."""
+    name = f"test_{secrets.token_hex(6)}"
+    run_apart(_execute(servers, f"CREATE DATABASE {name}"))
+    yield _database(servers, name)
+    run_apart(_execute(servers, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def redis_url(servers: TestServers) -> str:
+    """An empty Redis with the settings the log needs; loaded function libraries stay."""
+    with redis.Redis.from_url(servers.valkey.dsn) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "0")
+        client.flushall()
+    return servers.valkey.dsn
+
+
+@pytest.fixture
+def settings(postgres_dsn: str, redis_url: str) -> Settings:
+    """Settings for a clean database and a clean Redis, in `local` mode with a JWT secret."""
+    return Settings(
+        redis=RedisSettings(url=SecretStr(redis_url)),
+        postgres=PostgresSettings(url=SecretStr(postgres_dsn)),
+        identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),
+    )
+
+
+async def _execute(servers: TestServers, statement: str) -> None:
+    connection = await asyncpg.connect(servers.admin_dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _database(servers: TestServers, name: str) -> str:
+    return servers.admin_dsn.rpartition("/")[0] + f"/{name}"

@@ -1,0 +1,1 @@
+"""Tests of races, with barriers instead of luck."""
