@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,8 +14,7 @@ from pathlib import Path
 
 from common.runtime import PARENT_PIPE_VARIABLE
 from tools.errors import CommandError
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tools.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,20 @@ def end_of_log(log_file: Path, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def free_port(preferred: int | None = None) -> int:
-    """`preferred` if nobody listens there, else any free port on the loopback address."""
-    for port in (preferred, 0):
-        if port is None:
-            continue
-        with socket.socket() as probe:
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port on which nobody listens.
+
+    It lies below the range from which the system takes ports for outgoing connections, so that none of
+    those takes it between this call and the server's start.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(100):
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
-    raise CommandError("no free port on 127.0.0.1")
+            return port
+    raise CommandError(f"no free port on {host}")

@@ -1,0 +1,36 @@
+"""The command line: every command is a module of its own and is registered here."""
+
+import sys
+
+import typer
+
+from common.settings import SettingsError
+from tools import migrate, service, suite
+from tools.errors import CommandError
+from tools.lock import lock
+from tools.up.command import up
+
+app = typer.Typer(
+    name="turnlog",
+    help="Conversation history for chat and agent applications.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(up)
+app.command()(service.gateway)
+app.command()(service.persister)
+app.command("cache-builder")(service.cache_builder)
+app.command("migrate")(migrate.migrate_command)
+app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
+app.command()(lock)
+
+
+def main() -> None:
+    """Run the command line. An error that is the user's to mend is one line, without a traceback."""
+    try:
+        app()
+    except (CommandError, SettingsError) as error:
+        print(f"turnlog: {error}", file=sys.stderr)
+        sys.exit(1)

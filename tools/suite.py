@@ -1,0 +1,25 @@
+"""`turnlog test`: the whole test suite, or a part of it."""
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from tools.paths import ROOT
+
+
+def test(context: typer.Context) -> None:
+    """Run the test suite; every argument goes to pytest."""
+    arguments = [_from_root(argument) for argument in context.args]
+    os.chdir(ROOT)
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
+
+
+def _from_root(argument: str) -> str:
+    """A path is the user's, who may be in another directory; pytest runs in the root."""
+    path, separator, rest = argument.partition("::")
+    if argument.startswith("-") or not Path(path).exists():
+        return argument
+    return f"{Path(path).resolve()}{separator}{rest}"

@@ -1,0 +1,143 @@
+"""`turnlog up`: start everything, say when it is ready, and stay until asked to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from common.postgres.migrations import migrate
+from common.runtime import STOP_SIGNALS
+from common.settings import Settings, load_settings
+from tools.embedded.postgres import ensure_database
+from tools.errors import CommandError
+from tools.instance import Instance, instance_lock, kept_secret, write_instance
+from tools.paths import DEFAULT_DATA_DIR, ROOT, DataDir
+from tools.up.leftovers import stop_leftovers
+from tools.up.logs import keep_logs_bounded
+from tools.up.port import choose_port, url_of
+from tools.up.servers import Servers, plan_servers
+from tools.up.supervisor import Supervisor
+
+
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The gateway's port; 0: any free one.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway worker processes.")] = None,
+) -> None:
+    """Start everything on this machine, and print one line when it is ready."""
+    settings = load_settings()
+    gateway = settings.gateway
+    changes = {"port": gateway.port if port is None else port, "workers": workers or gateway.workers}
+    settings = settings.model_copy(update={"gateway": gateway.model_copy(update=changes)})
+    _make_private_directory(data_dir)
+    with instance_lock(data_dir):
+        uvloop.run(_Up(settings, data_dir).run())
+
+
+class _Up:
+    """One run of `up`."""
+
+    def __init__(self, settings: Settings, data_dir: Path) -> None:
+        self._settings = settings
+        self._data_dir = data_dir
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start, stay, stop. Raises CommandError when the instance cannot start."""
+        self._listen_to_signals()
+        if count := stop_leftovers(self._data_dir):
+            report(f"stopped {count} processes that an earlier run had left behind")
+        host = self._settings.gateway.host
+        port = choose_port(host, self._settings.gateway.port)
+        servers = plan_servers(self._settings, self._data_dir)
+        supervisor = Supervisor(self._data_dir, report)
+        supervisor.logs.mkdir(exist_ok=True)
+        report(f"data and logs in {self._data_dir}")
+        starting = asyncio.create_task(self._start(supervisor, servers, host, port))
+        stopping = asyncio.create_task(self._stop.wait())
+        bounding = asyncio.create_task(keep_logs_bounded(supervisor.logs))
+        try:
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            for task in (starting, stopping, bounding):
+                task.cancel()
+            # A start that is cut short must have let go before its processes are stopped.
+            await asyncio.gather(starting, stopping, bounding, return_exceptions=True)
+            report("stopping")
+            await supervisor.stop(self._hurry)
+        report("stopped")
+
+    async def _start(self, supervisor: Supervisor, servers: Servers, host: str, port: int) -> None:
+        await supervisor.start_servers(servers.embedded)
+        await _migrate(servers)
+        instance = Instance(
+            pid=os.getpid(),
+            url=url_of(host, port),
+            redis_url=servers.redis_url,
+            database_url=servers.database_url,
+            jwt_secret=self._jwt_secret(),
+        )
+        stages = [["persister", "cache_builder"], ["gateway"]] if servers.redis_url else [["gateway"]]
+        await supervisor.start_services(stages, self._environment(instance, port))
+        await supervisor.wait_ready(host, port)
+        write_instance(self._data_dir, instance)
+        print(f"ready {instance.url}", flush=True)
+
+    def _environment(self, instance: Instance, port: int) -> dict[str, str]:
+        return {
+            **os.environ,
+            **instance.environment(),
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_WORKERS": str(self._settings.gateway.workers),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _jwt_secret(self) -> str:
+        given = self._settings.identity.jwt_secret
+        return given.get_secret_value() if given else kept_secret(self._data_dir, "jwt")
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            # Started with nohup, or in a script's background, a signal is ignored on purpose.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+
+def report(text: str) -> None:
+    """Say something to whoever watches the terminal. Nobody may be watching any more."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"turnlog: {text}", file=sys.stderr, flush=True)
+
+
+async def _migrate(servers: Servers) -> None:
+    if any(server.name == "postgres" for server in servers.embedded):
+        await ensure_database(servers.database_url)
+    for name in await migrate(servers.database_url):
+        report(f"migrated the database: {name}")
+
+
+def _make_private_directory(path: Path) -> None:
+    try:
+        # Only what we make ourselves is made private; what is there keeps its permissions.
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make the data directory {path}: {error.strerror}") from None
