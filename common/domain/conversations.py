@@ -88,6 +88,7 @@ class Header:
             self.state.metadata,
         )
 
+
 def finish_summary(summary: bytes, last_modified_ms: int) -> bytes:
     """A row of a conversation list as a client receives it."""
     return b'%b,"last_modified":"%b"}' % (summary, isoformat_ms(last_modified_ms).encode())

@@ -25,6 +25,10 @@ class IdempotencyKeyConflict(TurnlogError):
     """An idempotency key that was used came with another request."""
 
 
+class InvalidCursor(TurnlogError):
+    """A list's cursor that no reply gave."""
+
+
 class Busy(TurnlogError):
     """Nothing was done; the same call may go through in `retry_after` seconds."""
 
@@ -34,7 +38,14 @@ class Busy(TurnlogError):
 
 
 class LogUnavailable(Busy):
-    """Redis cannot be reached, or refuses writes. A write may or may not have happened."""
+    """Redis cannot be reached, or refuses writes.
+
+    Where `outcome_unknown`, a command was sent and its reply was lost: it may have been carried out.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 1.0, *, outcome_unknown: bool = False) -> None:
+        super().__init__(reason, retry_after)
+        self.outcome_unknown = outcome_unknown
 
 
 class StoreUnavailable(Busy):

@@ -141,9 +141,7 @@ def numbered(served: bytes) -> Numbered:
     return Numbered(int(served[len(b'{"sequence_number":') : comma]), b"{" + served[comma + 1 :])
 
 
-def new_message(
-    fields: dict[str, Any], *, at_ms: int, default_id: MessageId | None = None
-) -> NewMessage:
+def new_message(fields: dict[str, Any], *, at_ms: int, default_id: MessageId | None = None) -> NewMessage:
     """Make a message ready from validated client `fields` (see `Message`).
 
     A client's `sequence_number` is left out: it is always ours. A null or absent `id` and

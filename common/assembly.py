@@ -1,0 +1,61 @@
+"""Puts the parts together for a process that reads and changes conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.history import History
+from common.listing import Listing
+from common.loading import Asker, CacheCounts, Loader
+from common.postgres.store import Store
+from common.publisher import Publisher
+from common.rebuild import Rebuilder
+from common.redis.cache import Cache
+from common.redis.functions import Functions
+from common.redis.keys import Keys
+from common.redis.log import EventLog
+from common.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """All that can be done with conversations, over one connection to each server."""
+
+    publisher: Publisher
+    history: History
+    listing: Listing
+    rebuilder: Rebuilder
+    counts: CacheCounts
+
+
+def keys_for(settings: Settings) -> Keys:
+    """The key names of the log that `settings` name."""
+    return Keys(settings.redis.key_prefix, settings.redis.partitions)
+
+
+def assemble(
+    settings: Settings, functions: Functions, store: Store, *, asker: Asker | None = None
+) -> Conversations:
+    """Wire publisher, reads and rebuilds. Without an `asker` this process does every rebuild itself."""
+    redis = settings.redis
+    keys = keys_for(settings)
+    cache = Cache(functions, keys, redis)
+    rebuilder = Rebuilder(
+        cache,
+        store,
+        length=redis.session_max_messages,
+        list_length=redis.list_max_conversations,
+        lease_ms=int(settings.cache_builder.lease_seconds * 1000),
+    )
+    loader = Loader(rebuilder, asker)
+    counts = CacheCounts()
+    history = History(
+        cache, store, rebuilder, loader, counts, length=redis.session_max_messages
+    )
+    return Conversations(
+        publisher=Publisher(EventLog(functions, keys, redis), store, rebuilder, history),
+        history=history,
+        listing=Listing(cache, store, loader, counts),
+        rebuilder=rebuilder,
+        counts=counts,
+    )

@@ -1,0 +1,225 @@
+"""Reads of messages: the cached lists, else PostgreSQL with what is pending laid over it."""
+
+from __future__ import annotations
+
+from common.domain.conversations import Header
+from common.domain.errors import ConversationNotFound
+from common.domain.ids import ConversationId, UserId
+from common.domain.messages import Numbered, numbered
+from common.domain.overlay import Pending, pending_messages
+from common.domain.paging import Page, merged_slice
+from common.loading import CacheCounts, Loader
+from common.postgres.store import Store
+from common.rebuild import Rebuilder
+from common.redis.cache import Cache
+
+
+class History:
+    """Reads of one conversation's messages and header.
+
+    Raises ConversationNotFound (absent, deleted or another user's: one answer) and the Busy family where
+    a server that is needed is away.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        store: Store,
+        rebuilder: Rebuilder,
+        loader: Loader,
+        counts: CacheCounts,
+        *,
+        length: int,
+    ) -> None:
+        self._cache = cache
+        self._store = store
+        self._rebuilder = rebuilder
+        self._loader = loader
+        self._counts = counts
+        self._length = length
+
+    async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
+        """The newest `limit` messages, oldest first."""
+        messages = await self._cached(user, conversation, limit)
+        if len(messages) == limit or not messages or _is_first(messages[0]):
+            return messages
+        older = await self._stored_window(
+            user,
+            conversation,
+            after=None,
+            before=numbered(messages[0]).sequence_number,
+            limit=limit - len(messages),
+        )
+        return [*older, *messages]
+
+    async def window(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> list[bytes]:
+        """Messages between two sequence numbers, both exclusive, ascending.
+
+        With `after` the first `limit` of them; with `before` alone the last.
+        """
+        cached = await self._cached(user, conversation, self._length)
+        found = _covered(cached, after=after, before=before, limit=limit)
+        if found is not None:
+            return found
+        return await self._stored_window(user, conversation, after=after, before=before, limit=limit)
+
+    async def page(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        page: int,
+        page_size: int,
+        descending: bool = False,
+    ) -> Page:
+        """Page `page` (from 1) of the whole history."""
+        header = await self.header(user, conversation)
+        total = header.message_count
+        if total != header.next_sequence_number:
+            return await self._page_with_gaps(user, conversation, page, page_size, descending)
+        first = (page - 1) * page_size
+        if first >= total:
+            return Page([], total)
+        last = min(first + page_size, total)
+        low, high = (total - last, total - first) if descending else (first, last)
+        items = await self.window(user, conversation, after=low - 1, before=high, limit=high - low)
+        return Page(items[::-1] if descending else items, total)
+
+    async def header(self, user: UserId, conversation: ConversationId) -> Header:
+        """Title, model, times and counts."""
+        header = await self._cache.header(user, conversation)
+        if header is None:
+            await self._loader.conversation(user, conversation)
+            header = await self._cache.header(user, conversation)
+        if header is None:
+            header, _ = await self._rebuilder.uncached(user, conversation)
+        if header.deleted:
+            raise ConversationNotFound(conversation)
+        return header
+
+    async def by_number(
+        self, user: UserId, conversation: ConversationId, sequence_numbers: list[int]
+    ) -> dict[int, bytes]:
+        """The messages that have these numbers, as served."""
+        low, high = min(sequence_numbers), max(sequence_numbers)
+        found = await self.window(user, conversation, after=low - 1, before=high + 1, limit=high - low + 1)
+        wanted = set(sequence_numbers)
+        by_number = {numbered(message).sequence_number: message for message in found}
+        return {number: by_number[number] for number in wanted & by_number.keys()}
+
+    async def _cached(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
+        messages = await self._cache.tail(user, conversation, limit)
+        if messages:
+            self._counts.hits += 1
+            return messages
+        self._counts.misses += 1
+        await self._loader.conversation(user, conversation)
+        # Each reader reads the cache for itself: what a load saw may be older than this reader's own
+        # last append, what the cache holds now is not.
+        messages = await self._cache.tail(user, conversation, limit)
+        if messages:
+            return messages
+        header = await self._cache.header(user, conversation)
+        if header is not None and not header.deleted and header.message_count == 0:
+            return []
+        _, messages = await self._rebuilder.uncached(user, conversation)
+        return messages[-limit:]
+
+    async def _stored_window(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> list[bytes]:
+        # What is pending first, PostgreSQL after: the other way round, what is committed in between
+        # would be in neither.
+        pending = await self._pending(user, conversation)
+        newest = after is None
+        stored = await self._store.window(
+            user,
+            conversation,
+            after=after,
+            before=before,
+            limit=limit,
+            newest=newest,
+            excluding=pending.touched,
+        )
+        low = -1 if after is None else after
+        union = {m.sequence_number: m for m in stored} | {
+            number: message
+            for number, message in pending.bodies.items()
+            if number > low and (before is None or number < before)
+        }
+        messages = [union[number].served for number in sorted(union)]
+        return messages[-limit:] if newest else messages[:limit]
+
+    async def _page_with_gaps(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        page: int,
+        page_size: int,
+        descending: bool,
+    ) -> Page:
+        pending = await self._pending(user, conversation)
+        added = [pending.bodies[number] for number in sorted(pending.bodies, reverse=descending)]
+        touched = pending.touched
+        offset = (page - 1) * page_size
+        start = max(0, offset - len(added))
+        stored = await self._store.slice(
+            user,
+            conversation,
+            offset=start,
+            limit=offset + page_size - start,
+            excluding=touched,
+            descending=descending,
+        )
+        merged = merged_slice(
+            stored,
+            added,
+            start,
+            offset,
+            page_size,
+            key=lambda message: message.sequence_number,
+            reverse=descending,
+        )
+        total = await self._store.count_messages(user, conversation, excluding=touched)
+        return Page([message.served for message in merged], total + len(added))
+
+    async def _pending(self, user: UserId, conversation: ConversationId) -> Pending:
+        header, events = await self._cache.peek(user, conversation)
+        if header is not None and header.deleted:
+            raise ConversationNotFound(conversation)
+        return pending_messages(events)
+
+
+def _is_first(served: bytes) -> bool:
+    return served.startswith(b'{"sequence_number":0,')
+
+
+def _covered(cached: list[bytes], *, after: int | None, before: int | None, limit: int) -> list[bytes] | None:
+    """The window out of the cached list, where that has all of it."""
+    if not cached:
+        return []
+    messages = [numbered(message) for message in cached]
+    first = messages[0].sequence_number
+    low = -1 if after is None else after
+    inside = [
+        m for m in messages if m.sequence_number > low and (before is None or m.sequence_number < before)
+    ]
+    whole = first == 0 or (after is not None and after >= first - 1)
+    if not whole and not (after is None and len(inside) >= limit):
+        return None
+    chosen: list[Numbered] = inside[-limit:] if after is None else inside[:limit]
+    return [message.served for message in chosen]

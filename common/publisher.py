@@ -1,0 +1,276 @@
+"""Every change to a conversation: the log's functions, and the looking-up that they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pydantic_core import to_json
+
+from common.domain.conversations import Header, State
+from common.domain.errors import Busy, ConversationNotFound, LogUnavailable, MessageIdConflict
+from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
+from common.domain.messages import NewMessage, Numbered, same_as_stored
+from common.history import History
+from common.postgres.store import Store
+from common.rebuild import Rebuilder
+from common.redis.log import (
+    FRESH,
+    Checked,
+    CheckIds,
+    Cold,
+    Creation,
+    EventLog,
+    Gone,
+    Idempotency,
+    Receipt,
+)
+
+ATTEMPTS: Final = 5
+_FIRST_POLL_SECONDS: Final = 0.002
+_LONGEST_POLL_SECONDS: Final = 0.05
+
+Result = TypeVar("Result")
+
+
+class Unset:
+    """The type of UNSET: a field that a caller leaves as it is, where None is a value."""
+
+
+UNSET: Final = Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An append's answer: the messages as stored, and where they stand on the log.
+
+    `replayed` says that all were there before this call; `position` is then that of the first append
+    where it is still known.
+    """
+
+    conversation_id: ConversationId
+    messages: list[bytes]
+    position: Position | None
+    replayed: bool
+
+
+class Publisher:
+    """Changes one user's conversations. What returns is acknowledged: it is on the log.
+
+    Raises ConversationNotFound (absent, deleted or another user's), ConversationDeleted,
+    MessageIdConflict, IdempotencyKeyConflict, and the Busy family where a server that is needed is away.
+    """
+
+    def __init__(self, log: EventLog, store: Store, rebuilder: Rebuilder, history: History) -> None:
+        self._log = log
+        self._store = store
+        self._rebuilder = rebuilder
+        self._history = history
+
+    async def create(
+        self,
+        user: UserId,
+        state: State,
+        *,
+        at_ms: int,
+        conversation_id: ConversationId | None = None,
+    ) -> tuple[Header, bool]:
+        """Create a conversation; with True where one with this id was there, which is then the answer."""
+        conversation = conversation_id or new_conversation_id()
+        creation = Creation(FRESH, state) if conversation_id is None else None
+        for _ in range(ATTEMPTS):
+            try:
+                header, created = await _once_more(
+                    lambda creation=creation: self._log.create(user, conversation, creation, at_ms=at_ms)
+                )
+            except Cold:
+                creation = await self._right_to_create(user, conversation, state)
+                continue
+            # A fresh id that "exists" is our own, from a try whose reply was lost.
+            return header, not created and conversation_id is not None
+        raise Busy("the conversation is being changed by too many at once")
+
+    async def append(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Appended:
+        """Append `messages` to a conversation that is there, all or none."""
+        return await self._append(
+            user, conversation, messages, creation=None, at_ms=at_ms, idempotency=idempotency
+        )
+
+    async def append_to_new(
+        self,
+        user: UserId,
+        conversation_id: ConversationId | None,
+        state: State,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Appended:
+        """Append `messages`, creating the conversation in the same step where it is not there.
+
+        Without `conversation_id` it gets a fresh one.
+        """
+        token = FRESH if conversation_id is None else ""
+        conversation = conversation_id or new_conversation_id()
+        creation = Creation(token, state)
+        return await self._append(
+            user, conversation, messages, creation=creation, at_ms=at_ms, idempotency=idempotency
+        )
+
+    async def update(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        at_ms: int,
+        title: str | Unset | None = UNSET,
+        model: str | Unset | None = UNSET,
+        metadata: bytes | Unset = UNSET,
+    ) -> Header:
+        """Change what is set; `metadata` is JSON text."""
+        return await self._on_loaded(
+            user,
+            conversation,
+            lambda: self._log.update(
+                user,
+                conversation,
+                title=b"" if isinstance(title, Unset) else to_json(title),
+                model=b"" if isinstance(model, Unset) else to_json(model),
+                metadata=b"" if isinstance(metadata, Unset) else metadata,
+                at_ms=at_ms,
+            ),
+        )
+
+    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position:
+        """Delete a conversation for ever."""
+        return await self._on_loaded(
+            user, conversation, lambda: self._log.delete(user, conversation, at_ms=at_ms)
+        )
+
+    async def wait_persisted(
+        self, user: UserId, conversation: ConversationId, position: Position | None, *, within: float
+    ) -> bool:
+        """Wait until PostgreSQL has the event at `position`; False where `within` seconds passed.
+
+        Without a position the append was a repetition of what PostgreSQL has.
+        """
+        pause = _FIRST_POLL_SECONDS
+        try:
+            async with asyncio.timeout(within):
+                while position and await self._log.is_pending(user, conversation, position):
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _append(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        *,
+        creation: Creation | None,
+        at_ms: int,
+        idempotency: Idempotency | None,
+    ) -> Appended:
+        checked: Checked | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                receipt = await _once_more(
+                    lambda checked=checked, creation=creation: self._log.append(
+                        user,
+                        conversation,
+                        messages,
+                        at_ms=at_ms,
+                        create=creation,
+                        checked=checked,
+                        idempotency=idempotency,
+                    )
+                )
+            except Gone as gone:
+                raise ConversationNotFound(conversation) from gone
+            except CheckIds as wanted:
+                checked = await self._look_up(user, conversation, messages, wanted.below)
+            except Cold:
+                if creation is None:
+                    await self._rebuilder.conversation(user, conversation)
+                else:
+                    creation = await self._right_to_create(user, conversation, creation.state) or Creation(
+                        "", creation.state
+                    )
+            else:
+                return await self._answer(user, conversation, messages, receipt)
+        raise Busy("the conversation is being changed by too many at once")
+
+    async def _right_to_create(
+        self, user: UserId, conversation: ConversationId, state: State
+    ) -> Creation | None:
+        absent = await self._rebuilder.absent(user, conversation)
+        return Creation(absent.token, state) if absent else None
+
+    async def _look_up(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        below: int,
+    ) -> Checked:
+        """Which of `messages` PostgreSQL has. Raises MessageIdConflict for one with another body."""
+        given = {message.id: message for message in messages}
+        stored = await self._store.messages_by_id(user, conversation, list(given))
+        for message_id, found in stored.items():
+            if not same_as_stored(given[message_id], found.body):
+                raise MessageIdConflict(message_id)
+        return Checked(below, {key: found.sequence_number for key, found in stored.items()})
+
+    async def _answer(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        receipt: Receipt,
+    ) -> Appended:
+        """The messages as stored. Those of a repeated append are read back: their times are the first's."""
+        pairs = zip(receipt.sequence_numbers, messages, strict=True)
+        ours = {number: Numbered(number, message.body).served for number, message in pairs}
+        if receipt.known:
+            ours |= await self._history.by_number(user, conversation, receipt.sequence_numbers)
+        ordered = [ours[number] for number in receipt.sequence_numbers]
+        return Appended(conversation, ordered, receipt.position, receipt.known == len(messages))
+
+    async def _on_loaded(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        change: Callable[[], Awaitable[Result]],
+    ) -> Result:
+        for _ in range(ATTEMPTS):
+            try:
+                return await change()
+            except Gone as gone:
+                raise ConversationNotFound(conversation) from gone
+            except Cold:
+                await self._rebuilder.conversation(user, conversation)
+        raise Busy("the conversation is being changed by too many at once")
+
+
+async def _once_more(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Repeat a call whose reply was lost: the functions know a message or a conversation by its id, so
+    that the second of two tries changes nothing."""
+    try:
+        return await call()
+    except LogUnavailable as lost:
+        if not lost.outcome_unknown:
+            raise
+        return await call()

@@ -1,0 +1,183 @@
+"""The one rebuild: what PostgreSQL has, what is pending laid over it, installed in the cache.
+
+Run by the cache builder when a gateway asks, and by a gateway itself where no builder answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+
+from common.domain.conversations import Header
+from common.domain.errors import ConversationNotFound
+from common.domain.events import ConversationEvent
+from common.domain.ids import ConversationId, MessageId, UserId
+from common.domain.messages import Numbered, parse_body
+from common.domain.overlay import overlay, overlay_header, pending_messages
+from common.postgres.store import Loaded, Store
+from common.redis.cache import Cache, ListBegun, LoadBegun, Status
+
+ATTEMPTS: Final = 5
+_FIRST_POLL_SECONDS: Final = 0.002
+_LONGEST_POLL_SECONDS: Final = 0.05
+
+log = structlog.get_logger(__name__)
+Begun = TypeVar("Begun", LoadBegun, ListBegun)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is no such conversation, in either store. Whoever holds `token` may create it."""
+
+    token: str
+
+
+class Rebuilder:
+    """Loads conversations and users' lists into the cache. Raises the Busy family, nothing else."""
+
+    def __init__(self, cache: Cache, store: Store, *, length: int, list_length: int, lease_ms: int) -> None:
+        self._cache = cache
+        self._store = store
+        self._length = length
+        self._list_length = list_length
+        self._lease_ms = lease_ms
+
+    async def conversation(self, user: UserId, conversation: ConversationId) -> None:
+        """Load a conversation, as far as others let us: it may still not be cached after.
+
+        Raises ConversationNotFound.
+        """
+        for attempt in range(ATTEMPTS):
+            begun = await self._begin(user, conversation)
+            if begun.status is Status.DELETED:
+                raise ConversationNotFound(conversation)
+            if begun.status is Status.READY:
+                return
+            installed = await self._read_and_install(user, conversation, begun)
+            if installed is None:
+                await self._cache.abandon(user, conversation, begun.token)
+                raise ConversationNotFound(conversation)
+            if installed:
+                return
+            log.debug("rebuild_overtaken", conversation=conversation, attempt=attempt + 1)
+
+    async def absent(self, user: UserId, conversation: ConversationId) -> Absent | None:
+        """Load a conversation if there is one (None); else the right to create it."""
+        begun = await self._begin(user, conversation)
+        if begun.status in (Status.DELETED, Status.READY):
+            return None
+        found = await self._read_and_install(user, conversation, begun, deleted_too=True)
+        return Absent(begun.token) if found is None else None
+
+    async def user_list(self, user: UserId) -> None:
+        """Load a user's list of conversations, as far as others let us: it may still be absent after."""
+        for _ in range(ATTEMPTS):
+            begun: ListBegun = await self._wait_while_building(
+                lambda last: self._cache.list_begin(user, lease_ms=self._lease_ms, take_over=last)
+            )
+            if begun.status is Status.READY:
+                return
+            try:
+                headers, floor = await self._read_list(user, begun.pending)
+            except BaseException:
+                await self._cache.abandon_list(user, begun.token)
+                raise
+            if await self._cache.list_install(user, begun.token, headers, floor=floor):
+                return
+
+    async def uncached(self, user: UserId, conversation: ConversationId) -> tuple[Header, list[bytes]]:
+        """Header and newest messages past the cache: for when others keep us from installing them.
+
+        Raises ConversationNotFound.
+        """
+        header, events = await self._cache.peek(user, conversation)
+        loaded = await self._store.load(user, conversation, self._length)
+        header = header or overlay_header(loaded.header if loaded else None, events)
+        if header is None or header.deleted:
+            raise ConversationNotFound(conversation)
+        return header, [message.served for message in newest(loaded, events, self._length)]
+
+    async def _begin(self, user: UserId, conversation: ConversationId) -> LoadBegun:
+        return await self._wait_while_building(
+            lambda last: self._cache.load_begin(user, conversation, lease_ms=self._lease_ms, take_over=last)
+        )
+
+    async def _wait_while_building(self, begin: Callable[[bool], Awaitable[Begun]]) -> Begun:
+        """Begin, or wait for whoever has; a lease that ran out is taken over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._lease_ms / 1000
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            begun = await begin(loop.time() >= deadline)
+            if begun.status is not Status.BUILDING:
+                return begun
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    async def _read_and_install(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        begun: LoadBegun,
+        *,
+        deleted_too: bool = False,
+    ) -> bool | None:
+        """Read PostgreSQL, after what is pending was read; install. None where there is nothing."""
+        try:
+            loaded = await self._store.load(user, conversation, self._length)
+        except BaseException:
+            # Whoever waits for this load must not wait for its lease to run out.
+            await self._cache.abandon(user, conversation, begun.token)
+            raise
+        header = begun.header or overlay_header(loaded.header if loaded else None, begun.events)
+        if header is None or (header.deleted and not deleted_too):
+            return None
+        messages = newest(loaded, begun.events, self._length, below=header.next_sequence_number)
+        return await self._cache.load_install(
+            user,
+            begun.token,
+            header,
+            [message.served for message in messages],
+            pending_ids(begun.events),
+        )
+
+    async def _read_list(self, user: UserId, pending: list[Header]) -> tuple[list[Header], int]:
+        stored = await self._store.conversations(
+            user, limit=self._list_length + 1, excluding=[header.id for header in pending]
+        )
+        union = [*stored, *(header for header in pending if not header.deleted)]
+        union.sort(key=lambda header: header.order, reverse=True)
+        if len(stored) <= self._list_length:
+            return union, 0
+        return union[: self._list_length], union[self._list_length].last_modified_ms
+
+
+def newest(
+    loaded: Loaded | None, events: list[ConversationEvent], length: int, *, below: int | None = None
+) -> list[Numbered]:
+    """The newest `length` messages: stored ones with pending `events` laid over, ascending.
+
+    `below` leaves out what was numbered later than the caller knows of: a rebuild's journal has it.
+    """
+    stored = loaded.messages if loaded else []
+    # Where more is stored than was read, an older message that a pending event names is not ours to
+    # show: there would be a hole behind it.
+    floor = stored[0].sequence_number if len(stored) >= length else 0
+    union = overlay(stored, pending_messages(events))
+    return [
+        message
+        for message in union
+        if message.sequence_number >= floor and (below is None or message.sequence_number < below)
+    ][-length:]
+
+
+def pending_ids(events: list[ConversationEvent]) -> dict[MessageId, int]:
+    """The ids of messages that only pending events have, with their numbers."""
+    return {
+        MessageId(parse_body(message.body)["id"]): number
+        for number, message in pending_messages(events).bodies.items()
+    }

@@ -1,0 +1,250 @@
+"""The cache: lists of messages and of conversations, read in one round trip, rebuilt by compare-and-set."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, cast
+
+from common.contract.stream import decode
+from common.domain.conversations import Header
+from common.domain.events import ConversationEvent
+from common.domain.ids import ConversationId, UserId
+from common.redis.functions import Functions
+from common.redis.headers import header_arguments, header_from_reply
+from common.redis.keys import Keys
+from common.settings import RedisSettings
+
+_HEADER_FIELDS: Final = (
+    "title", "model", "metadata", "created", "modified", "next", "count", "preview",
+    "version", "epoch", "deleted", "ids_from",
+)  # fmt: skip
+LARGEST_SCORE: Final = 2**53
+
+
+class Status(StrEnum):
+    """What came of the wish to load something."""
+
+    READY = "ready"
+    DELETED = "deleted"
+    BUILDING = "building"
+    STARTED = "started"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBegun:
+    """`header` is Redis's own, where it has one; `events` are pending, oldest first."""
+
+    status: Status
+    token: str
+    header: Header | None
+    events: list[ConversationEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class ListBegun:
+    """`pending` are the headers of all conversations with pending events, deleted ones too."""
+
+    status: Status
+    token: str
+    pending: list[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class ListRows:
+    """Rows of a conversation list: id, last_modified in ms, summary. `total` only without a cursor."""
+
+    rows: list[tuple[ConversationId, int, bytes]]
+    total: int | None
+
+
+class Beyond(Exception):
+    """The page lies below what the cached list holds; PostgreSQL has it."""
+
+
+class Cache:
+    """The cached lists. Every method is one round trip; raises LogUnavailable (Redis away)."""
+
+    def __init__(self, functions: Functions, keys: Keys, settings: RedisSettings) -> None:
+        self._functions = functions
+        self._client = functions.client
+        self._keys = keys
+        self._settings = settings
+        self._ttl_ms = settings.ttl_seconds * 1000
+
+    async def tail(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
+        """The newest `limit` messages as served, oldest first; none where nothing is cached.
+
+        A cached list is a gapless part of the conversation up to its newest message, so fewer than
+        `limit` are all there are only if the first has sequence number 0.
+        """
+        key = self._keys.messages(user, conversation)
+        messages, lifetime = await self._client.call_together(("LRANGE", key, -limit, -1), ("PTTL", key))
+        if 0 <= lifetime < self._ttl_ms // 2:
+            # Renewed only when half of it is gone: a renewal is a write, and a write is an fsync.
+            await self._client.call("PEXPIRE", key, self._ttl_ms)
+        return cast("list[bytes]", messages)
+
+    async def header(self, user: UserId, conversation: ConversationId) -> Header | None:
+        """The header, of a deleted conversation too; None where Redis has none."""
+        key = self._keys.conversation(user, conversation).header
+        fields: list[bytes | None] = await self._client.call("HMGET", key, *_HEADER_FIELDS)
+        if fields[8] is None:
+            return None
+        return header_from_reply(conversation, cast("list[bytes]", fields))
+
+    async def load_begin(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        lease_ms: int,
+        take_over: bool = False,
+    ) -> LoadBegun:
+        """Begin to load a conversation. PostgreSQL is to be read after this, never before."""
+        token = uuid.uuid4().hex
+        status, fields, entries = await self._functions.call(
+            "load_begin",
+            self._keys.conversation(user, conversation)[:5],
+            token,
+            lease_ms,
+            "1" if take_over else "0",
+        )
+        header = header_from_reply(conversation, fields) if fields else None
+        return LoadBegun(Status(status.decode()), token, header, _events(entries))
+
+    async def load_install(
+        self,
+        user: UserId,
+        token: str,
+        header: Header,
+        messages: Sequence[bytes],
+        pending_ids: Mapping[str, int],
+    ) -> bool:
+        """Install `messages` (as served, oldest first) and, where there is none, `header`.
+
+        False, and nothing is changed, where the token is gone: something happened to the
+        conversation that the caller has not seen.
+        """
+        ids: list[str | bytes] = []
+        for message_id, number in pending_ids.items():
+            # Neither digest nor position: the id alone tells that it is the same message.
+            ids += (f"#{message_id}", f"{number} - -")
+        reply = await self._functions.call(
+            "load_install",
+            self._keys.conversation(user, header.id)[:5],
+            token,
+            self._ttl_ms,
+            self._settings.session_max_messages,
+            *header_arguments(header),
+            len(pending_ids),
+            *ids,
+            *messages,
+        )
+        return reply == b"ok"
+
+    async def abandon(self, user: UserId, conversation: ConversationId, token: str) -> None:
+        """Give a begun load up, so that nobody waits for it."""
+        rebuild = self._keys.conversation(user, conversation).rebuild
+        await self._functions.call("abandon", [rebuild], token)
+
+    async def peek(
+        self, user: UserId, conversation: ConversationId
+    ) -> tuple[Header | None, list[ConversationEvent]]:
+        """Header and pending events, for a read of PostgreSQL that comes after."""
+        fields, entries = await self._functions.call("peek", self._keys.conversation(user, conversation)[:3])
+        return (header_from_reply(conversation, fields) if fields else None), _events(entries)
+
+    async def list_read(
+        self,
+        user: UserId,
+        *,
+        limit: int,
+        before: tuple[int, str] | None = None,
+        offset: int = 0,
+        since_ms: int = 0,
+    ) -> ListRows | None:
+        """A page of the user's conversations, newest first; None where nothing is cached.
+
+        `before` is `Header.order` of the last row seen. Raises Beyond.
+        """
+        keys = self._keys.user(user)
+        score, member = before or ("", "")
+        reply: list[Any] = await self._functions.call(
+            "list_read",
+            (keys.conversations, keys.summaries),
+            min(score, LARGEST_SCORE) if score != "" else "",
+            member,
+            offset,
+            limit,
+            since_ms,
+            self._ttl_ms,
+        )
+        match reply[0]:
+            case b"absent":
+                return None
+            case b"beyond":
+                raise Beyond
+            case _:
+                rows = [
+                    (ConversationId(reply[i].decode()), int(reply[i + 1]), cast(bytes, reply[i + 2]))
+                    for i in range(2, len(reply), 3)
+                ]
+                return ListRows(rows, None if reply[1] == b"" else int(reply[1]))
+
+    async def list_begin(self, user: UserId, *, lease_ms: int, take_over: bool = False) -> ListBegun:
+        """Begin to load a user's list. PostgreSQL is to be read after this, never before."""
+        token = uuid.uuid4().hex
+        keys = self._keys.user(user)
+        status, pending = await self._functions.call(
+            "list_begin",
+            (keys.conversations, keys.summaries, keys.pending, keys.rebuild),
+            token,
+            lease_ms,
+            "1" if take_over else "0",
+            keys.base,
+        )
+        return ListBegun(Status(status.decode()), token, _headers(pending))
+
+    async def list_install(self, user: UserId, token: str, headers: Sequence[Header], *, floor: int) -> bool:
+        """Install a user's list. All conversations modified after `floor` (ms) are in `headers`.
+
+        False where the token is gone: begin again.
+        """
+        keys = self._keys.user(user)
+        rows: list[str | bytes | int] = []
+        for header in headers:
+            rows += (header.id, header.last_modified_ms, header.summary())
+        reply = await self._functions.call(
+            "list_install",
+            (keys.conversations, keys.summaries, keys.rebuild),
+            token,
+            self._ttl_ms,
+            floor,
+            keys.base,
+            *rows,
+        )
+        return reply == b"ok"
+
+    async def abandon_list(self, user: UserId, token: str) -> None:
+        """Give a begun load of a user's list up."""
+        await self._functions.call("abandon", [self._keys.user(user).rebuild], token)
+
+    async def list_peek(self, user: UserId) -> list[Header]:
+        """Headers of the user's conversations with pending events, for a read of PostgreSQL after."""
+        keys = self._keys.user(user)
+        return _headers(await self._functions.call("list_peek", [keys.pending], keys.base))
+
+
+def _events(entries: Sequence[Any]) -> list[ConversationEvent]:
+    events: list[ConversationEvent] = []
+    for _, flat in entries:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        events.append(cast(ConversationEvent, decode(fields)))
+    return events
+
+
+def _headers(pairs: Sequence[Any]) -> list[Header]:
+    return [header_from_reply(ConversationId(name.decode()), fields) for name, fields in pairs]

@@ -1,0 +1,213 @@
+"""One connection to Redis that a whole process shares.
+
+All commands of one event-loop tick leave in one write, and any number may be under way: replies are
+matched by their order. Nothing is ever sent twice: whoever calls knows whether its command may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import structlog
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from common.domain.errors import LogUnavailable
+
+Argument = str | bytes | int
+Command = Sequence[Argument]
+
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class RedisClient:
+    """A pipelining client for one Redis server.
+
+    `response_timeout` seconds without a reply that is due, and the connection counts as dead (a half-open
+    one never says so itself). A blocking command needs a client of its own, with a longer one.
+    """
+
+    def __init__(self, dsn: str, *, response_timeout: float = 5.0) -> None:
+        # The pool is only a factory here: it knows how to turn an URL into a connection.
+        self._factory: ConnectionPool = ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+            dsn,
+            decode_responses=False,
+            protocol=2,
+            socket_timeout=None,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+        )
+        self._response_timeout = response_timeout
+        self._connection: Connection | None = None
+        self._queued: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._in_flight: deque[asyncio.Future[Any]] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._last_progress = 0.0
+        self._closed = False
+
+    def send(self, *command: Argument) -> asyncio.Future[Any]:
+        """Queue `command` for the end of this tick; the future gets the reply as bytes, ints and lists.
+
+        The future raises LogUnavailable when Redis is out of reach or refuses writes, and
+        redis.exceptions.ResponseError for any other error reply.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if self._closed:
+            future.set_exception(LogUnavailable("the client is closed"))
+            return future
+        self._queued.append((command, future))
+        if self._flushing is None:
+            self._flushing = loop.create_task(self._flush())
+        return future
+
+    async def call(self, *command: Argument) -> Any:
+        """Send `command` and wait for its reply (see `send`)."""
+        return await self.send(*command)
+
+    async def call_together(self, *commands: Command) -> list[Any]:
+        """Send several commands in one write and wait for all replies; raises the first failure."""
+        futures = [self.send(*command) for command in commands]
+        try:
+            return [await future for future in futures]
+        except BaseException:
+            for future in futures:
+                future.add_done_callback(_seen)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection; what is under way fails."""
+        self._closed = True
+        await self._drop(LogUnavailable("the client was closed"))
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
+
+    async def _flush(self) -> None:
+        try:
+            while self._queued:
+                try:
+                    connection = await self._connected()
+                except (RedisError, OSError, TimeoutError) as error:
+                    await self._drop(_unreachable(error))
+                    continue
+                try:
+                    await self._write_queued(connection)
+                except (RedisError, OSError, TimeoutError) as error:
+                    await self._drop(_lost(error))
+        finally:
+            self._flushing = None
+
+    async def _write_queued(self, connection: Connection) -> None:
+        # A caller that has given up is not sent for; its command never was on the wire.
+        batch = [(command, future) for command, future in self._queued if not future.done()]
+        self._queued.clear()
+        if not self._in_flight:
+            self._last_progress = asyncio.get_running_loop().time()
+        self._in_flight.extend(future for _, future in batch)
+        packed = connection.pack_commands([command for command, _ in batch])
+        await connection.send_packed_command(packed, check_health=False)
+
+    async def _connected(self) -> Connection:
+        if self._connection is not None and self._connection.is_connected:
+            return self._connection
+        connection = cast(Connection, self._factory.make_connection())
+        await connection.connect()
+        self._connection = connection
+        self._reading = asyncio.create_task(self._read(connection))
+        return connection
+
+    async def _read(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        watch = loop.create_task(self._watch(connection))
+        try:
+            while True:
+                try:
+                    reply = cast(
+                        Any,
+                        await connection.read_response(disable_decoding=True, disconnect_on_error=False),
+                    )
+                except (ResponseError, BusyLoadingError) as error:
+                    self._settle(None, _response_error(error))
+                else:
+                    self._settle(reply, None)
+                self._last_progress = loop.time()
+        except (RedisError, OSError, IndexError) as error:
+            self._reading = None
+            await self._drop(_lost(error))
+        finally:
+            watch.cancel()
+
+    def _settle(self, reply: Any, failure: Exception | None) -> None:
+        future = self._in_flight.popleft()
+        if future.done():  # the caller was cancelled; the reply is nobody's
+            return
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(reply)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Give a connection up on which a reply is long due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._response_timeout / 4)
+            if self._in_flight and loop.time() - self._last_progress > self._response_timeout:
+                log.warning("redis_silent", seconds=self._response_timeout)
+                await connection.disconnect(nowait=True)
+                return
+
+    async def _drop(self, error: Exception) -> None:
+        """Fail all that is under way or queued, and forget the connection."""
+        connection, self._connection = self._connection, None
+        reading, self._reading = self._reading, None
+        failed = [*self._in_flight, *(future for _, future in self._queued)]
+        self._in_flight.clear()
+        self._queued.clear()
+        for future in failed:
+            if not future.done():
+                future.set_exception(error)
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Take note of a failure that another failure already speaks for."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _response_error(error: RedisError) -> Exception:
+    if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", "MISCONF", "NOREPLICAS")):
+        return LogUnavailable(f"Redis refuses writes: {error}", retry_after=5.0)
+    if isinstance(error, (ReadOnlyError, BusyLoadingError)) or str(error).startswith(
+        ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY ")
+    ):
+        return LogUnavailable(f"Redis is not ready: {error}")
+    return error
+
+
+def _unreachable(error: BaseException) -> LogUnavailable:
+    if isinstance(error, AuthenticationError):
+        return LogUnavailable("Redis refuses the password it was given", retry_after=5.0)
+    return LogUnavailable(f"Redis cannot be reached ({type(error).__name__})")
+
+
+def _lost(error: BaseException) -> LogUnavailable:
+    return LogUnavailable(f"the connection to Redis was lost ({type(error).__name__})", outcome_unknown=True)

@@ -1,0 +1,203 @@
+"""The persister's side of the log: read as a consumer group, then settle, park and trim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from common.domain.ids import ConversationId, Position, UserId
+from common.redis.client import Argument, RedisClient
+from common.redis.functions import Functions
+from common.redis.keys import Keys
+from common.settings import RedisSettings
+
+GROUP: Final = "persisters"
+MAX_IDS_KEPT: Final = 5_000
+"""Message ids of one conversation that Redis keeps once all are in PostgreSQL."""
+
+
+class GroupMissing(Exception):
+    """The consumer group is not there (a new or emptied Redis)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log as it stands there."""
+
+    partition: int
+    position: Position
+    fields: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Entries taken over from a consumer that went silent; `lost` are gone from the log itself."""
+
+    entries: list[Entry]
+    lost: list[Position]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An entry whose event PostgreSQL has; without a conversation there is nothing pending to settle."""
+
+    position: Position
+    user: UserId | None
+    conversation: ConversationId | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """How far behind the group is: `waiting` entries not yet read, `pending` read and not settled."""
+
+    length: int
+    waiting: int
+    pending: int
+    oldest_pending: Position | None
+
+
+class ConsumerGroup:
+    """The group of all persisters. Raises LogUnavailable (Redis away) and GroupMissing."""
+
+    def __init__(self, functions: Functions, keys: Keys, settings: RedisSettings) -> None:
+        self._functions = functions
+        self._client = functions.client
+        self._keys = keys
+        self._ttl_ms = settings.ttl_seconds * 1000
+
+    async def create(self, partition: int) -> None:
+        """Make sure that the group is there. It begins at the log's first entry, whatever came before."""
+        try:
+            await self._client.call("XGROUP", "CREATE", self._keys.events(partition), GROUP, "0", "MKSTREAM")
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def read_new(
+        self, blocking: RedisClient, partition: int, consumer: str, *, count: int, block_ms: int
+    ) -> list[Entry]:
+        """Entries no consumer has had. `blocking` is a client that serves this partition alone."""
+        try:
+            reply = await blocking.call(
+                *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "BLOCK", block_ms),
+                *("STREAMS", self._keys.events(partition), ">"),
+            )
+        except ResponseError as error:
+            raise _group_error(error) from error
+        return _entries(partition, reply[0][1]) if reply else []
+
+    async def claim_stale(self, partition: int, consumer: str, *, min_idle_ms: int, count: int) -> Claimed:
+        """Take over all entries that their consumer has not settled for `min_idle_ms`."""
+        entries: list[Entry] = []
+        lost: list[Position] = []
+        cursor = b"0-0"
+        while True:
+            try:
+                cursor, found, deleted = await self._client.call(
+                    *("XAUTOCLAIM", self._keys.events(partition), GROUP, consumer),
+                    *(min_idle_ms, cursor, "COUNT", count),
+                )
+            except ResponseError as error:
+                raise _group_error(error) from error
+            entries += _entries(partition, found)
+            lost += [Position(position.decode()) for position in deleted]
+            # A page may be empty and not the last: only the cursor tells.
+            if cursor == b"0-0":
+                return Claimed(entries, lost)
+
+    async def committed(self, partition: int, entries: Sequence[Committed]) -> int:
+        """Acknowledge entries that PostgreSQL has, settle what was pending, let cache lifetimes begin."""
+        keys = [self._keys.events(partition)]
+        settled: list[Argument] = []
+        for entry in entries:
+            if entry.user is not None and entry.conversation is not None:
+                names = self._keys.conversation(entry.user, entry.conversation)
+                keys += (names.header, names.pending, names.user_pending)
+                settled += (entry.conversation, entry.position)
+        positions = [entry.position for entry in entries]
+        return await self._functions.call(
+            "committed", keys, GROUP, self._ttl_ms, MAX_IDS_KEPT, len(positions), *positions, *settled
+        )
+
+    async def park(
+        self,
+        entry: Entry,
+        error: str,
+        user: UserId | None = None,
+        conversation: ConversationId | None = None,
+    ) -> bool:
+        """Move an entry to the dead letters with its error; False where it was settled already.
+
+        `user` and `conversation` where the event can be read so far: their caches are dropped.
+        """
+        keys = [self._keys.events(entry.partition), self._keys.dead(entry.partition)]
+        if user is not None and conversation is not None:
+            names = self._keys.conversation(user, conversation)
+            keys += (names.header, names.pending, names.user_pending)
+            keys += (names.messages, names.rebuild, names.user_conversations)
+        flat = [part for pair in entry.fields.items() for part in pair]
+        reply = await self._functions.call(
+            "park",
+            keys,
+            *(GROUP, entry.position, error[:2000], self._ttl_ms, MAX_IDS_KEPT, conversation or ""),
+            *flat,
+        )
+        return reply is not None
+
+    async def trim(self, partition: int, *, keep_from_ms: int) -> int:
+        """Trim the log below what is settled and older than `keep_from_ms`; how many entries went."""
+        try:
+            return await self._functions.call(
+                "trim", [self._keys.events(partition)], GROUP, f"{max(0, keep_from_ms)}-0"
+            )
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return 0
+            raise
+
+    async def forget_consumers(self, partition: int, *, silent_ms: int) -> list[str]:
+        """Forget consumers that hold nothing and have been silent for `silent_ms`; their names."""
+        events = self._keys.events(partition)
+        try:
+            names: list[bytes] = await self._functions.call("forget_consumers", [events], GROUP, silent_ms)
+        except ResponseError as error:
+            raise _group_error(error) from error
+        return [name.decode() for name in names]
+
+    async def lag(self, partition: int) -> PartitionLag:
+        """How far behind the group is in one partition."""
+        events = self._keys.events(partition)
+        length: int = await self._client.call("XLEN", events)
+        try:
+            groups = await self._client.call("XINFO", "GROUPS", events)
+            pending = await self._client.call("XPENDING", events, GROUP)
+        except ResponseError as error:
+            if "no such key" in str(error) or str(error).startswith("NOGROUP"):
+                return PartitionLag(length, length, 0, None)
+            raise
+        facts: dict[bytes, Any] = {}
+        for flat in groups:
+            group = dict(zip(flat[::2], flat[1::2], strict=True))
+            if group[b"name"] == GROUP.encode():
+                facts = group
+        oldest = Position(pending[1].decode()) if pending[1] else None
+        # `lag` is unknown (nil) where entries in the middle were deleted: the length is the bound.
+        waiting = facts.get(b"lag")
+        return PartitionLag(length, length if waiting is None else waiting, pending[0], oldest)
+
+
+def _entries(partition: int, found: Sequence[Any]) -> list[Entry]:
+    return [
+        Entry(partition, Position(position.decode()), dict(zip(flat[::2], flat[1::2], strict=True)))
+        for position, flat in found
+        if flat is not None
+    ]
+
+
+def _group_error(error: ResponseError) -> Exception:
+    if str(error).startswith("NOGROUP") or "no such key" in str(error):
+        return GroupMissing(str(error))
+    return error

@@ -1,0 +1,117 @@
+"""Every key name of Turnlog in Redis. Nothing else builds one.
+
+`{7}` is the hash tag: all keys of one partition share a slot of a Redis Cluster. A conversation's keys
+hold its owner, so another user's conversation is not forbidden but absent.
+
+| key | type | lifetime |
+|---|---|---|
+| `chat:{7}:events` | stream: the log | trimmed below what is committed |
+| `chat:{7}:dead` | stream: parked events | until an operator drops them |
+| `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
+| `chat:{7}:log` | hash: what the log was created with | for ever |
+| `chat:{7}:<user>:<conversation>` | hash: header; `#<message id>` → number … | no TTL while pending |
+| `chat:{7}:<user>:<conversation>:pending` | list: positions not yet committed | emptied by the persister |
+| `chat:{7}:<user>:<conversation>:messages` | list: newest messages, oldest first | cache TTL |
+| `chat:{7}:<user>:<conversation>:rebuild` | list: a rebuild's token, then what came since | its lease |
+| `chat:{7}:<user>:conversations` | sorted set: conversations, and `-` at the floor | cache TTL |
+| `chat:{7}:<user>:summaries` | hash: conversation → its row in the list | with the sorted set |
+| `chat:{7}:<user>:pending` | set: conversations with anything pending | emptied by the persister |
+| `chat:{7}:<user>:rebuild` | list: a rebuild's token, then conversations changed since | its lease |
+| `chat:{7}:<user>:idem:<digest>` | string: the first answer | 24 h |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote
+
+from common.domain.ids import ConversationId, UserId
+
+
+class ConversationKeys(NamedTuple):
+    """The keys that a change to one conversation touches, in the order of every function's KEYS."""
+
+    events: str
+    header: str
+    pending: str
+    messages: str
+    rebuild: str
+    user_conversations: str
+    user_summaries: str
+    user_pending: str
+    user_rebuild: str
+
+
+class UserKeys(NamedTuple):
+    """The keys of a user's list of conversations. `base` + `:` + id is a conversation's header."""
+
+    base: str
+    conversations: str
+    summaries: str
+    pending: str
+    rebuild: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix, for a log of `partitions` partitions."""
+
+    prefix: str
+    partitions: int
+
+    def partition(self, user: UserId) -> int:
+        """The partition of everything that is `user`'s: the same in every process and for ever."""
+        digest = hashlib.blake2b(user.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.partitions
+
+    def events(self, partition: int) -> str:
+        return f"{self.prefix}:{{{partition}}}:events"
+
+    def dead(self, partition: int) -> str:
+        return f"{self.prefix}:{{{partition}}}:dead"
+
+    def misses(self, partition: int) -> str:
+        return f"{self.prefix}:{{{partition}}}:misses"
+
+    def log(self, partition: int) -> str:
+        return f"{self.prefix}:{{{partition}}}:log"
+
+    def answers(self, reader: str) -> str:
+        """The pub/sub channel on which cache builders answer the gateway `reader`."""
+        return f"{self.prefix}:answers:{reader}"
+
+    def user(self, user: UserId) -> UserKeys:
+        base = self._user_base(user)
+        return UserKeys(
+            base, f"{base}:conversations", f"{base}:summaries", f"{base}:pending", f"{base}:rebuild"
+        )
+
+    def conversation(self, user: UserId, conversation: ConversationId) -> ConversationKeys:
+        partition = self.partition(user)
+        base = self._user_base(user)
+        header = f"{base}:{conversation}"
+        return ConversationKeys(
+            f"{self.prefix}:{{{partition}}}:events",
+            header,
+            f"{header}:pending",
+            f"{header}:messages",
+            f"{header}:rebuild",
+            f"{base}:conversations",
+            f"{base}:summaries",
+            f"{base}:pending",
+            f"{base}:rebuild",
+        )
+
+    def messages(self, user: UserId, conversation: ConversationId) -> str:
+        return f"{self._user_base(user)}:{conversation}:messages"
+
+    def idempotency(self, user: UserId, key: str) -> str:
+        """Hashed, so that a client's text can neither be long nor look like another key."""
+        digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        return f"{self._user_base(user)}:idem:{digest}"
+
+    def _user_base(self, user: UserId) -> str:
+        # Quoted, so that no user id can hold the `:` or the braces that give keys their shape.
+        return f"{self.prefix}:{{{self.partition(user)}}}:{quote(user, safe='@')}"

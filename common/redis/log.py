@@ -1,0 +1,233 @@
+"""The log: every change to a conversation, as one typed call each to a Redis function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from common.domain.conversations import Header, State
+from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, MessageIdConflict
+from common.domain.ids import ConversationId, Position, UserId
+from common.domain.messages import NewMessage, preview_of
+from common.redis.functions import Functions
+from common.redis.headers import header_from_reply
+from common.redis.keys import Keys
+from common.settings import RedisSettings
+
+FRESH = "fresh"
+"""The `token` of a conversation whose id was made for it just now: it can be in neither store."""
+
+
+class Cold(Exception):
+    """The conversation is not in Redis; it must be loaded (or found absent) first."""
+
+
+class CheckIds(Exception):
+    """Some message ids may be in PostgreSQL, below sequence number `below`; look them up first."""
+
+    def __init__(self, below: int) -> None:
+        super().__init__(below)
+        self.below = below
+
+
+class Gone(Exception):
+    """The conversation is deleted, and Redis still knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What to create where a conversation is absent, and the right to (FRESH or a rebuild's token)."""
+
+    token: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A client's key for one request, and the digest by which another request under it is noticed."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Which ids PostgreSQL was found to have (id → sequence number), all looked up `below` a number."""
+
+    below: int
+    known: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an append was given; `known` of its messages were there before.
+
+    `position` is that of the new messages, else of the last repeated one while Redis knows it.
+    """
+
+    position: Position | None
+    sequence_numbers: list[int]
+    known: int
+
+
+class EventLog:
+    """Publishes events. Each method is one round trip and atomic; raises LogUnavailable (Redis away)."""
+
+    def __init__(self, functions: Functions, keys: Keys, settings: RedisSettings) -> None:
+        self._functions = functions
+        self._keys = keys
+        self._settings = settings
+
+    async def append(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        create: Creation | None = None,
+        checked: Checked | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Receipt:
+        """Append `messages`, all or none.
+
+        Raises Cold, CheckIds, Gone, MessageIdConflict, IdempotencyKeyConflict.
+        """
+        keys: tuple[str, ...] = self._keys.conversation(user, conversation)
+        if idempotency is not None:
+            keys = (*keys, self._keys.idempotency(user, idempotency.key))
+        ids_given = any(message.id_given for message in messages)
+        known = checked.known if checked else {}
+        preview = preview_of([message.text for message in messages])
+        arguments = [
+            *self._call(user, conversation, at_ms),
+            to_json(preview) if preview is not None else b"",
+            (checked.below if checked else 0) if ids_given else b"",
+            create.token if create else b"",
+            *_state_arguments(create.state if create else None),
+            idempotency.digest if idempotency else b"",
+            self._settings.idempotency_ttl_seconds * 1000,
+        ]
+        for message in messages:
+            arguments += (message.id, message.digest, known.get(message.id, b""), message.body)
+        reply = await self._functions.call("append", keys, *arguments)
+        match reply[0]:
+            case b"ok":
+                position = Position(reply[1].decode()) if reply[1] else None
+                return Receipt(position, list(map(int, reply[3:])), int(reply[2]))
+            case b"check":
+                raise CheckIds(int(reply[1]))
+            case b"conflict":
+                raise MessageIdConflict(messages[int(reply[1])].id)
+            case b"key_conflict":
+                raise IdempotencyKeyConflict("this idempotency key was used for another request")
+            case _:
+                raise _refusal(reply)
+
+    async def create(
+        self, user: UserId, conversation: ConversationId, creation: Creation | None, *, at_ms: int
+    ) -> tuple[Header, bool]:
+        """Create a conversation; True where this call did it, False where it was there.
+
+        Raises Cold where it is not in Redis and `creation` does not (or no longer) entitle to create
+        it, and ConversationDeleted.
+        """
+        reply = await self._functions.call(
+            "create",
+            self._keys.conversation(user, conversation),
+            *self._call(user, conversation, at_ms),
+            creation.token if creation else b"",
+            *_state_arguments(creation.state if creation else None),
+        )
+        match reply[0]:
+            case b"created" | b"exists":
+                return header_from_reply(conversation, reply[1:]), reply[0] == b"created"
+            case b"deleted":
+                raise ConversationDeleted("a conversation with this id was deleted")
+            case _:
+                raise _refusal(reply)
+
+    async def update(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        title: bytes,
+        model: bytes,
+        metadata: bytes,
+        at_ms: int,
+    ) -> Header:
+        """Change what is not empty; each is JSON text. Raises Cold, Gone."""
+        reply = await self._functions.call(
+            "update",
+            self._keys.conversation(user, conversation),
+            *self._call(user, conversation, at_ms),
+            title,
+            model,
+            metadata,
+        )
+        if reply[0] != b"ok":
+            raise _refusal(reply)
+        return header_from_reply(conversation, reply[1:])
+
+    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position:
+        """Delete a conversation for ever. Raises Cold, Gone."""
+        reply = await self._functions.call(
+            "delete",
+            self._keys.conversation(user, conversation),
+            *self._call(user, conversation, at_ms),
+        )
+        if reply[0] != b"ok":
+            raise _refusal(reply)
+        return Position(reply[1].decode())
+
+    async def log_query(
+        self,
+        user: UserId,
+        conversation: ConversationId | None,
+        *,
+        log_id: str,
+        log: bytes,
+        at_ms: int,
+    ) -> Position:
+        """Log one query; `log` is a JSON object, `log_id` its deduplication key."""
+        events = self._keys.events(self._keys.partition(user))
+        reply: bytes = await self._functions.call(
+            "log_query", [events], user, conversation or b"", at_ms, log_id, log
+        )
+        return Position(reply.decode())
+
+    async def is_pending(self, user: UserId, conversation: ConversationId, position: Position) -> bool:
+        """Whether the event at `position` still waits for PostgreSQL."""
+        pending = self._keys.conversation(user, conversation).pending
+        return await self._functions.client.call("LPOS", pending, position) is not None
+
+    def _call(self, user: UserId, conversation: ConversationId, at_ms: int) -> list[Any]:
+        settings = self._settings
+        return [
+            user,
+            conversation,
+            at_ms,
+            settings.ttl_seconds * 1000,
+            settings.session_max_messages,
+            settings.list_max_conversations,
+        ]
+
+
+def _state_arguments(state: State | None) -> list[bytes]:
+    if state is None:
+        return [b"", b"", b"", b""]
+    return [to_json(state.title), to_json(state.model), state.metadata, to_json(state.created_at)]
+
+
+def _refusal(reply: list[bytes]) -> Exception:
+    match reply[0]:
+        case b"cold":
+            return Cold()
+        case b"missing":
+            return Gone()
+        case other:
+            return AssertionError(f"unknown reply {other!r}")

@@ -1,0 +1,167 @@
+-- Append messages to a conversation, all or none; may create the conversation.
+--
+-- KEYS 1-9 as in shared.lua; 10 the idempotency key, optional
+-- ARGV 1-6 as in shared.lua
+--   7 preview ('' = leave as it is)
+--   8 message ids are known to be absent below this sequence number ('' = the ids are fresh)
+--   9 create: '' = it must exist; 'fresh' or a rebuild's token = create it where it is absent
+--   10-13 title, model, metadata, created_at of a conversation to create
+--   14 digest of the request ('' where there is no key 10)   15 TTL of the idempotency key (ms)
+--   then four for each message: id, digest, sequence number if PostgreSQL knows it (else ''), body
+-- Replies
+--   {'ok', position or '', how many were there already, sequence number, …}   the position is that of the
+--     new messages, else of the last repeated one while Redis knows it
+--   {'missing'}          deleted
+--   {'cold'}             not in Redis: load it, then call again
+--   {'check', n}         look the ids up in PostgreSQL below n, then call again
+--   {'conflict', i}      the i-th message's id (from 0) is taken by another body
+--   {'key_conflict'}     the idempotency key was used for another request
+
+-- What is there already: the sequence number of each message, false where it is new, and the latest
+-- position among those found. Or nil and the reply that ends the call.
+local function known_messages(key, h, args, first, checked)
+  local ids = {}
+  for i = first, #args, 4 do
+    ids[#ids + 1] = '#' .. args[i]
+  end
+  local records = redis.call('HMGET', key, unpack(ids))
+  local numbers, latest = {}, ''
+  for m, record in ipairs(records) do
+    local i = first + (m - 1) * 4
+    if record then
+      local number, digest, position = string.match(record, '^(%d+) (%S+) (%S+)$')
+      if digest ~= '-' and digest ~= args[i + 1] then
+        return nil, { 'conflict', m - 1 }
+      end
+      numbers[m] = number
+      if position ~= '-' and (latest == '' or before(latest, position)) then
+        latest = position
+      end
+    elseif args[i + 2] ~= '' then
+      numbers[m] = args[i + 2]
+    elseif checked and h.ids_from > checked then
+      return nil, { 'check', int(h.ids_from) }
+    else
+      numbers[m] = false
+    end
+  end
+  return numbers, latest
+end
+
+local function push(k, c, first_number, messages)
+  -- A list that begins with the conversation's first message is whole, so it may be begun here. Any
+  -- other list is only ever added to: pushing onto an absent one would show a part as the whole.
+  local length
+  if first_number == 0 then
+    length = redis.call('RPUSH', k.messages, unpack(messages))
+  else
+    length = redis.call('RPUSHX', k.messages, unpack(messages))
+  end
+  redis.call('RPUSHX', k.rebuild, unpack(messages))
+  if length > 0 then
+    if length > c.list_max then
+      redis.call('LTRIM', k.messages, -c.list_max, -1)
+    end
+    redis.call('PEXPIRE', k.messages, c.ttl)
+  end
+end
+
+local function append_new(k, c, h, args, first, numbers, preview)
+  local first_number = h.next
+  local entry, new, messages = { 'first', int(first_number), 'n', '0' }, {}, {}
+  for m, number in ipairs(numbers) do
+    if not number then
+      local i = first + (m - 1) * 4
+      entry[#entry + 1] = 'm' .. #messages
+      entry[#entry + 1] = args[i + 3]
+      messages[#messages + 1] = served(h.next, args[i + 3])
+      new[#new + 1] = m
+      numbers[m] = int(h.next)
+      h.next = h.next + 1
+    end
+  end
+  entry[4] = tostring(#messages)
+  h.count = h.count + #messages
+  if preview ~= '' then
+    h.preview = preview
+  end
+  advance(h, c.now)
+  local position = publish(k, c, h, 'messages.appended', entry)
+  local changes = {
+    'modified', int(h.modified), 'next', int(h.next), 'count', int(h.count), 'preview', h.preview,
+    'version', int(h.version),
+  }
+  for _, m in ipairs(new) do
+    local i = first + (m - 1) * 4
+    changes[#changes + 1] = '#' .. args[i]
+    changes[#changes + 1] = numbers[m] .. ' ' .. args[i + 1] .. ' ' .. position
+  end
+  redis.call('HSET', k.header, unpack(changes))
+  push(k, c, first_number, messages)
+  show_in_user_list(k, c, h)
+  return position
+end
+
+-- The answer that an idempotency key had before; stored as: digest, position or -, sequence numbers.
+local function remembered(key, digest)
+  local seen = key and redis.call('GET', key)
+  if not seen then
+    return nil
+  end
+  local words = {}
+  for word in string.gmatch(seen, '%S+') do
+    words[#words + 1] = word
+  end
+  if words[1] ~= digest then
+    return { 'key_conflict' }
+  end
+  local position = words[2] == '-' and '' or words[2]
+  return { 'ok', position, #words - 2, unpack(words, 3) }
+end
+
+local function remember(key, digest, position, numbers, ttl)
+  local record = digest .. ' ' .. (position == '' and '-' or position) .. ' ' .. table.concat(numbers, ' ')
+  redis.call('SET', key, record, 'PX', ttl)
+end
+
+local function append(keys, args)
+  local k, c, first = keys_of(keys), call_of(args), 16
+  local h = read_header(k.header)
+  if h and h.deleted then
+    return { 'missing' }
+  end
+  if not h and not may_create(k, args[9]) then
+    return { 'cold' }
+  end
+  local answer = remembered(keys[10], args[14])
+  if answer then
+    return answer
+  end
+  local numbers, position = {}, ''
+  if h then
+    numbers, position = known_messages(k.header, h, args, first, tonumber(args[8]))
+    if not numbers then
+      return position
+    end
+  else
+    h = create(k, c, args[10], args[11], args[12], args[13])
+    for m = 1, (#args - first + 1) / 4 do
+      numbers[m] = false
+    end
+  end
+  local known = 0
+  for _, number in ipairs(numbers) do
+    if number then
+      known = known + 1
+    end
+  end
+  if known < #numbers then
+    position = append_new(k, c, h, args, first, numbers, args[7])
+  end
+  if keys[10] then
+    remember(keys[10], args[14], position, numbers, args[15])
+  end
+  return { 'ok', position, known, unpack(numbers) }
+end
+
+redis.register_function('turnlog_append', append)

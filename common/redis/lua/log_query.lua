@@ -1,0 +1,12 @@
+-- Log one query for analytics.
+--
+-- KEYS 1 events
+-- ARGV 1 user  2 conversation ('' = none)  3 now (ms)  4 log id  5 log (JSON object)
+-- Replies the position
+local function log_query(keys, args)
+  local about = args[2] ~= '' and { 'conversation', args[2] } or {}
+  return redis.call('XADD', keys[1], '*', 'v', '1', 'type', 'query.logged', 'user', args[1], 'at', args[3],
+    'log_id', args[4], 'log', args[5], unpack(about))
+end
+
+redis.register_function('turnlog_log_query', log_query)

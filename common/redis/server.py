@@ -1,0 +1,65 @@
+"""What Turnlog demands of a Redis server, checked before a service uses it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+
+from common.domain.errors import UnsafeConfiguration
+from common.redis.client import RedisClient
+from common.redis.functions import Functions
+from common.redis.keys import Keys
+
+OLDEST_VERSION: Final = (7, 0)
+log = structlog.get_logger(__name__)
+
+
+async def prepare_server(functions: Functions, keys: Keys) -> None:
+    """Check the server's policy and partition count and put the function library in place.
+
+    Raises UnsafeConfiguration where the server could evict the log, is too old, or holds a log with
+    another number of partitions.
+    """
+    await check_policy(functions.client)
+    await claim_partitions(functions.client, keys)
+    if not await functions.is_current():
+        await functions.load()
+
+
+async def check_policy(client: RedisClient) -> None:
+    """Refuse an eviction policy that may take the log itself; warn of a log that is not on disk."""
+    facts = parse_info(await client.call("INFO"))
+    version = facts.get("redis_version", "0.0")
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
+        raise UnsafeConfiguration(f"Redis {version} has no functions: 7.0 or Valkey 7.2 is the oldest")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy.startswith("allkeys"):
+        raise UnsafeConfiguration(
+            f"Redis runs with maxmemory-policy {policy}: under memory pressure it would evict the event "
+            "log itself. Set maxmemory-policy to noeviction (or a volatile-* policy)."
+        )
+    if facts.get("aof_enabled") == "0":
+        log.warning(
+            "redis_without_aof",
+            consequence="a crash of Redis loses acknowledged messages that are not yet in PostgreSQL",
+            remedy="appendonly yes, appendfsync always",
+        )
+
+
+async def claim_partitions(client: RedisClient, keys: Keys) -> None:
+    """Store the partition count at the first use of a log; refuse another one after."""
+    key = keys.log(0)
+    await client.call("HSETNX", key, "partitions", keys.partitions)
+    found = int(await client.call("HGET", key, "partitions"))
+    if found != keys.partitions:
+        raise UnsafeConfiguration(
+            f"the log in Redis has {found} partitions, REDIS_PARTITIONS says {keys.partitions}: "
+            f"set REDIS_PARTITIONS={found}"
+        )
+
+
+def parse_info(text: Any) -> dict[str, str]:
+    """The reply of INFO as a dict."""
+    lines = (line.partition(":") for line in bytes(text).decode().splitlines())
+    return {name: value for name, separator, value in lines if separator}
