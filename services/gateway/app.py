@@ -1,0 +1,116 @@
+"""The Falcon application: operations on routes, errors to problems, one middleware around it all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import falcon
+import falcon.asgi
+import structlog
+from falcon.asgi import Request, Response
+from pydantic import TypeAdapter
+
+from common.domain.errors import Busy, TurnlogError
+from services.gateway import problems
+from services.gateway.access import AccessLog, Surroundings
+from services.gateway.identity.authenticator import Authenticator
+from services.gateway.operations import Bound, Call, Operation, operations_of, path_conversation
+from services.gateway.problems import Problem
+from services.gateway.queries import parse_query
+
+Responder = Callable[..., Awaitable[None]]
+App = falcon.asgi.App[Request, Response]
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(resources: Sequence[object], authenticator: Authenticator, access_log: AccessLog) -> App:
+    """The application that serves the operations of `resources`."""
+    app: App = falcon.asgi.App(middleware=[Surroundings(access_log)])
+    app.req_options.auto_parse_form_urlencoded = False
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(falcon.HTTPError, _framework_error)
+    app.add_error_handler(TurnlogError, _domain_error)
+    app.add_error_handler(Problem, _problem)
+    for path, bounds in by_path(operations_of(resources)).items():
+        app.add_route(path, _falcon_resource(bounds, authenticator))
+    return app
+
+
+def by_path(bounds: Sequence[Bound]) -> dict[str, list[Bound]]:
+    """`bounds` by the path they are on. Raises ValueError where two claim the same method."""
+    paths: dict[str, list[Bound]] = defaultdict(list)
+    for bound in bounds:
+        described = bound.operation
+        if any(other.operation.method == described.method for other in paths[described.path]):
+            raise ValueError(f"{described.method} {described.path} is there twice")
+        paths[described.path].append(bound)
+    return dict(paths)
+
+
+def _falcon_resource(bounds: Sequence[Bound], authenticator: Authenticator) -> object:
+    responders = {
+        f"on_{bound.operation.method.lower()}": _responder(bound, authenticator) for bound in bounds
+    }
+    return SimpleNamespace(**responders)
+
+
+def _responder(bound: Bound, authenticator: Authenticator) -> Responder:
+    """The steps every request takes: who, which conversation, which parameters, then the work."""
+    described: Operation = bound.operation
+    handler = bound.handler
+    query = TypeAdapter(described.query)
+    no_parameters = described.query()
+
+    async def respond(req: Request, resp: Response, conversation_id: str | None = None) -> None:
+        caller = None if described.public else authenticator.identify(req.get_header("Authorization"))
+        req.context.caller = caller
+        conversation = path_conversation(conversation_id) if conversation_id is not None else None
+        parameters = parse_query(query, req) if req.query_string else no_parameters
+        reply = await handler(Call(req, parameters, caller, conversation))
+        resp.status = reply.status
+        resp.data = reply.data
+        resp.content_type = reply.content_type
+        for name, value in reply.headers.items():
+            resp.set_header(name, value)
+
+    return respond
+
+
+async def _problem(_: Request, resp: Response, problem: Problem, __: dict[str, Any]) -> None:
+    resp.status = problem.kind.status
+    resp.data = problem.to_json()
+    resp.text = None
+    resp.content_type = problems.CONTENT_TYPE
+    for name, value in problem.headers.items():
+        resp.set_header(name, value)
+
+
+async def _domain_error(req: Request, resp: Response, error: TurnlogError, params: dict[str, Any]) -> None:
+    problem = problems.from_domain(error)
+    if problem.kind is problems.INTERNAL:
+        await _unexpected(req, resp, error, params)
+        return
+    if isinstance(error, Busy):
+        log.warning("unavailable", reason=str(error), request_id=req.context.request_id)
+    await _problem(req, resp, problem, params)
+
+
+async def _framework_error(
+    req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]
+) -> None:
+    await _problem(req, resp, problems.from_falcon(error), params)
+
+
+async def _unexpected(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
+    log.error(
+        "request_failed",
+        method=req.method,
+        path=req.uri_template or req.path,
+        request_id=req.context.request_id,
+        exc_info=error,
+    )
+    await _problem(req, resp, Problem(problems.INTERNAL), params)

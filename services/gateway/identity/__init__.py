@@ -1,0 +1,1 @@
+"""Who the user of a request is."""

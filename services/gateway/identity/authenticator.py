@@ -1,0 +1,81 @@
+"""From a request's Authorization header to its user, in each mode."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from common.domain.errors import UnsafeConfiguration
+from common.settings import Settings
+from services.gateway.identity.principal import IdentityKind, Principal, parse_user_id
+from services.gateway.identity.tokens import InvalidToken, TokenVerifier
+from services.gateway.problems import UNAUTHENTICATED, FieldError, Problem
+
+
+class Authenticator:
+    """Tells who sent a request: the user of its token, or in local modes the test user.
+
+    A token that is sent counts in every mode, so a bad one is never taken for the test user.
+    """
+
+    def __init__(self, verifier: TokenVerifier | None, test_user: Principal | None) -> None:
+        self._verifier = verifier
+        self._test_user = test_user
+
+    def identify(self, authorization: str | None) -> Principal:
+        """The user behind an Authorization header. Raises Problem (401) where there is none."""
+        if authorization is None:
+            if self._test_user is not None:
+                return self._test_user
+            raise _unauthenticated("A bearer token is needed")
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise _unauthenticated("Send `Bearer` and a token")
+        if self._verifier is None:
+            raise _unauthenticated("No secret is set to check tokens with (JWT_SECRET)")
+        try:
+            return self._verifier.verify(token.strip())
+        except InvalidToken as error:
+            raise _unauthenticated(f"Refused: {error}", 'error="invalid_token"') from error
+
+
+def _unauthenticated(reason: str, challenge: str = "") -> Problem:
+    value = f'Bearer realm="turnlog"{", " if challenge else ""}{challenge}'
+    return Problem(
+        UNAUTHENTICATED,
+        reason,
+        errors=[FieldError("Authorization", reason)],
+        headers={"WWW-Authenticate": value},
+    )
+
+
+def make_authenticator(settings: Settings) -> Authenticator:
+    """The authenticator that `settings` ask for. Raises UnsafeConfiguration where it would let people in.
+
+    Refused: a test user on an address others can reach, token modes without a secret, weak secrets.
+    """
+    identity = settings.identity
+    verifier = TokenVerifier(identity) if identity.jwt_secret is not None else None
+    if not settings.mode.has_test_user:
+        if verifier is None:
+            raise UnsafeConfiguration(f"CHAT_HISTORY_MODE={settings.mode} needs JWT_SECRET")
+        return Authenticator(verifier, None)
+    gateway = settings.gateway
+    if not gateway.allow_public_test_user and not is_loopback(gateway.host):
+        raise UnsafeConfiguration(
+            f"CHAT_HISTORY_MODE={settings.mode} lets anybody in as the test user, so it does not listen"
+            f" on {gateway.host}; use a token mode, or set GATEWAY_ALLOW_PUBLIC_TEST_USER=true"
+        )
+    user = parse_user_id(identity.local_test_client_id)
+    if user is None:
+        raise UnsafeConfiguration("LOCAL_TEST_CLIENT_ID is not a user id: 1 to 200 printable characters")
+    return Authenticator(verifier, Principal(user, identity.local_test_username, IdentityKind.TEST_USER))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`. A name other than localhost counts as public."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,151 @@
+"""The objects of the HTTP API. They check requests and, as JSON Schema, document both directions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from common.domain.messages import Message, ShortText, StoredMessage
+from services.gateway.validation import Strict
+
+ConversationUuid = Annotated[
+    str, Field(json_schema_extra={"format": "uuid"}, description="A UUID written with its hyphens.")
+]
+Title = Annotated[str, StringConstraints(max_length=100_000)]
+EXAMPLE_ID = "0193a7c2-6b1e-7cc3-9d0a-3f1f8a4a5b6c"
+
+
+class NewConversation(Strict):
+    """A conversation to begin."""
+
+    title: Title | None = None
+    model: ShortText | None = None
+    metadata: dict[str, Any] | None = None
+    conversation_id: ConversationUuid | None = Field(
+        default=None, description="Yours, to make the call idempotent; else one is assigned."
+    )
+
+
+class ConversationChange(Strict):
+    """What to change; what is left out stays, null clears."""
+
+    title: Title | None = None
+    model: ShortText | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class MessageBatch(Strict):
+    """Messages to append together: all of them or none."""
+
+    messages: list[Message] = Field(min_length=1, max_length=1000)
+
+
+class Submission(Strict):
+    """Messages, and the conversation that they go to or that they begin."""
+
+    conversation_id: ConversationUuid | None = Field(
+        default=None, description="An existing conversation; without it a new one is made."
+    )
+    title: Title | None = Field(
+        default=None, description="Of the new conversation; else from its first user message."
+    )
+    model: ShortText | None = None
+    metadata: dict[str, Any] | None = None
+    messages: list[Message] = Field(min_length=1, max_length=1000)
+
+
+class ConversationSummary(BaseModel):
+    """A conversation in a list."""
+
+    conversation_id: str
+    title: str | None
+    model: str | None
+    created_at: str
+    message_count: int
+    preview: str | None = Field(description="The start of the last message that has text.")
+    last_modified: str
+
+
+class Conversation(ConversationSummary):
+    """A conversation."""
+
+    metadata: dict[str, Any]
+
+
+class ConversationWithMessages(Conversation):
+    """A conversation and its most recent messages, oldest first."""
+
+    messages: list[StoredMessage]
+
+
+class Pagination(BaseModel):
+    """Where a page stands among all pages."""
+
+    total: int
+    page: int
+    page_size: int
+    total_pages: int
+    has_next: bool
+    has_prev: bool
+
+
+class ConversationList(BaseModel):
+    """Conversations, last modified first; with `page` a `pagination`, else a `next_cursor`."""
+
+    conversations: list[ConversationSummary]
+    next_cursor: str | None = Field(default=None, description="Send it as `cursor` for what follows.")
+    pagination: Pagination | None = None
+
+
+class MessageList(BaseModel):
+    """Messages of a conversation; with `page` a `pagination`."""
+
+    conversation_id: str
+    messages: list[StoredMessage]
+    pagination: Pagination | None = None
+
+
+class AppendedMessages(BaseModel):
+    """Messages as they are stored."""
+
+    conversation_id: str
+    messages: list[StoredMessage]
+    position: str | None = Field(description="Of the event on the log; null where there is no log.")
+    persisted: bool | None = Field(default=None, description="With `ack=persisted` only.")
+
+
+class Me(BaseModel):
+    """Who you are to this server."""
+
+    user_id: str
+    name: str
+    identity: str = Field(description="`test-user` or `token`.")
+    department: str | None
+    mode: str
+
+
+class Health(BaseModel):
+    """The state of this process, or of what it needs."""
+
+    status: str
+    checks: dict[str, str] = Field(default_factory=dict)
+
+
+class ProblemError(BaseModel):
+    """What is wrong with one field, query parameter or header."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[ProblemError] | None = None

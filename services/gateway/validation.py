@@ -1,0 +1,98 @@
+"""pydantic's errors in the caller's terms: one line per field, named as in the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from services.gateway.problems import FieldError, invalid
+
+Path = tuple[str | int, ...]
+T = TypeVar("T")
+
+MAX_ERRORS: Final = 20
+MAX_FIELD_CHARS: Final = 200
+
+_MESSAGES: Final = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+}
+_PREFIXES: Final = ("Value error, ", "Assertion failed, ")
+
+
+def field_name(path: Sequence[str | int]) -> str:
+    """`path` as it is shown: `messages.3.role`; `body` for the whole."""
+    name = ".".join(str(step).replace("\0", "\\u0000") for step in path)
+    return name[:MAX_FIELD_CHARS] or "body"
+
+
+def validate(adapter: TypeAdapter[T], value: object, *, prefix: Path = ()) -> T:
+    """`value` as the adapter's type. Raises Problem (422) whose fields start with `prefix`."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise invalid(*field_errors(error, value, prefix=prefix)) from error
+
+
+def field_errors(error: ValidationError, value: object, *, prefix: Path = ()) -> list[FieldError]:
+    """What `error` found wrong in `value`, at most MAX_ERRORS fields of it.
+
+    A union reports every one of its branches, under their names; those become one error for the field,
+    or for the deepest place that a branch got to.
+    """
+    messages: dict[Path, list[str]] = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        path = _without_branches(problem["loc"], value)
+        if problem["type"] in ("missing", "extra_forbidden"):
+            path = problem["loc"]
+        found = messages.setdefault(path, [])
+        text = _message(problem["type"], problem["msg"])
+        if text not in found:
+            found.append(text)
+    deepest = [path for path in messages if not _has_deeper(path, messages)]
+    return [
+        FieldError(field_name((*prefix, *path)), " or ".join(messages[path])) for path in deepest[:MAX_ERRORS]
+    ]
+
+
+def _without_branches(location: Iterable[str | int], value: Any) -> Path:
+    """`location` less the names of union branches, which are no part of `value`."""
+    path: list[str | int] = []
+    for step in location:
+        if isinstance(value, dict) and step in value:
+            value = cast(dict[str | int, Any], value)[step]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(cast(list[Any], value)):
+            value = cast(list[Any], value)[step]
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _has_deeper(path: Path, paths: Iterable[Path]) -> bool:
+    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+
+
+def _message(kind: str, text: str) -> str:
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    return text
+
+
+class Strict(BaseModel):
+    """A request's object: unknown fields are refused, nothing is converted."""
+
+    model_config = {"extra": "forbid", "strict": True, "frozen": True}
