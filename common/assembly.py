@@ -24,6 +24,7 @@ class Conversations:
     publisher: Publisher
     history: History
     listing: Listing
+    loader: Loader
     rebuilder: Rebuilder
     counts: CacheCounts
 
@@ -56,6 +57,7 @@ def assemble(
         publisher=Publisher(EventLog(functions, keys, redis), store, rebuilder, history),
         history=history,
         listing=Listing(cache, store, loader, counts),
+        loader=loader,
         rebuilder=rebuilder,
         counts=counts,
     )

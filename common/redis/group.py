@@ -70,11 +70,7 @@ class ConsumerGroup:
 
     async def create(self, partition: int) -> None:
         """Make sure that the group is there. It begins at the log's first entry, whatever came before."""
-        try:
-            await self._client.call("XGROUP", "CREATE", self._keys.events(partition), GROUP, "0", "MKSTREAM")
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        await self._functions.call("create_group", [self._keys.events(partition)], GROUP)
 
     async def read_new(
         self, blocking: RedisClient, partition: int, consumer: str, *, count: int, block_ms: int

@@ -1,5 +1,21 @@
--- What a persister tells Redis once PostgreSQL has committed, or once it has given an event up, and the
--- trimming that follows from it. All of these free memory, so full memory does not stop them.
+-- The consumer group of the persisters: what they tell Redis once PostgreSQL has committed, or once they
+-- have given an event up, and the trimming that follows. All of it frees memory in the end, so full memory
+-- stops none of it.
+
+-- Create the consumer group at the log's first entry, whatever came before it.
+-- KEYS 1 events
+-- ARGV 1 consumer group
+-- Replies 1 | 0 it was there
+local function create_group(keys, args)
+  local reply = redis.pcall('XGROUP', 'CREATE', keys[1], args[1], '0', 'MKSTREAM')
+  if reply.err then
+    if string.find(reply.err, 'BUSYGROUP') then
+      return 0
+    end
+    return reply
+  end
+  return 1
+end
 
 -- Take a position off a conversation's pending list; with the last one, cache lifetimes begin.
 local function settle(header, pending, user_pending, conversation, position, ttl, max_ids)
@@ -111,6 +127,7 @@ local function forget_consumers(keys, args)
   return forgotten
 end
 
+redis.register_function({ function_name = 'turnlog_create_group', callback = create_group, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_committed', callback = committed, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_park', callback = park, flags = { 'allow-oom' } })
 redis.register_function({
