@@ -1,0 +1,120 @@
+"""The shared connection: many callers, one write a tick, and what each learns when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.exceptions import ResponseError
+
+from common.domain.errors import LogUnavailable
+from common.redis.client import RedisClient
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[RedisClient]:
+    client = RedisClient(redis_url, response_timeout=0.4)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def other(redis_url: str) -> AsyncIterator[RedisClient]:
+    """Somebody else's connection to the same server."""
+    client = RedisClient(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def test_each_caller_gets_its_own_reply(client: RedisClient) -> None:
+    """A thousand commands under way at once on one connection."""
+    replies = await asyncio.gather(*(client.call("ECHO", str(i)) for i in range(1000)))
+    assert replies == [str(i).encode() for i in range(1000)]
+
+
+async def test_an_error_reply_is_the_caller_s_alone(client: RedisClient) -> None:
+    """The commands around it in the same write are not touched."""
+    good, bad, after = await asyncio.gather(
+        client.call("SET", "k", "v"),
+        client.call("LPUSH", "k", "x"),
+        client.call("GET", "k"),
+        return_exceptions=True,
+    )
+    assert good == b"OK"
+    assert isinstance(bad, ResponseError)
+    assert after == b"v"
+
+
+async def test_a_cancelled_caller_does_not_shift_the_replies(client: RedisClient) -> None:
+    """Its reply still comes, and is thrown away."""
+    await client.call("PING")
+    doomed = client.send("ECHO", "nobody's")
+    await asyncio.sleep(0)
+    follower = client.send("ECHO", "mine")
+    doomed.cancel()
+    assert await follower == b"mine"
+    assert await client.call("ECHO", "next") == b"next"
+
+
+async def test_a_cut_connection_fails_what_is_under_way_as_unknown(
+    client: RedisClient, other: RedisClient
+) -> None:
+    """Whether a command was carried out, only the server knows; nothing is sent again by itself."""
+    await client.call("PING")
+    waiting = client.send("BLPOP", "never", 30)
+    await asyncio.sleep(0.05)
+
+    await other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    with pytest.raises(LogUnavailable) as lost:
+        await waiting
+    assert lost.value.outcome_unknown
+    assert await client.call("ECHO", "again") == b"again", "the next command connects anew"
+
+
+async def test_a_silent_server_is_given_up(client: RedisClient, other: RedisClient) -> None:
+    """A half-open connection never says so: a reply that is long due ends it."""
+    await client.call("PING")
+    await other.call("CLIENT", "PAUSE", 1500, "ALL")
+    with pytest.raises(LogUnavailable) as lost:
+        await client.call("GET", "k")
+    assert lost.value.outcome_unknown
+
+
+async def test_an_idle_connection_is_not_given_up(client: RedisClient) -> None:
+    """No reply is due, so none is late."""
+    await client.call("PING")
+    await asyncio.sleep(1.0)
+    assert await client.call("ECHO", "x") == b"x"
+
+
+async def test_an_unreachable_server_has_done_nothing() -> None:
+    """The caller may try elsewhere, or later."""
+    client = RedisClient("redis://127.0.0.1:1/0")
+    with pytest.raises(LogUnavailable) as refused:
+        await client.call("PING")
+    assert not refused.value.outcome_unknown
+    await client.aclose()
+
+
+async def test_a_wrong_password_is_said_plainly(redis_url: str) -> None:
+    """And the password itself is not."""
+    host = redis_url.rpartition("@")[2]
+    client = RedisClient(f"redis://:wrong-secret@{host}")
+    with pytest.raises(LogUnavailable, match="password") as refused:
+        await client.call("PING")
+    assert "wrong-secret" not in str(refused.value)
+    await client.aclose()
+
+
+async def test_a_closed_client_refuses(redis_url: str) -> None:
+    """What is under way fails, what comes after too."""
+    client = RedisClient(redis_url)
+    await client.call("PING")
+    waiting = client.send("BLPOP", "never", 30)
+    await asyncio.sleep(0.05)
+    await client.aclose()
+    for future in (waiting, client.send("PING")):
+        with pytest.raises(LogUnavailable):
+            await future
