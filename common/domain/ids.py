@@ -2,8 +2,9 @@
 
 import re
 import time
+import unicodedata
 from datetime import UTC, datetime
-from typing import NewType
+from typing import Final, NewType
 from uuid import UUID, uuid5
 
 import uuid_utils
@@ -14,6 +15,8 @@ ConversationId = NewType("ConversationId", str)
 MessageId = NewType("MessageId", str)
 Position = NewType("Position", str)
 """A stream entry id, `<milliseconds>-<counter>`, ordered by `position_order`."""
+
+MAX_USER_ID_CHARS: Final = 200
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _DERIVED = UUID("6f1c9d0e-6f0b-5f43-9a57-2b6f2f0f7a11")
@@ -32,6 +35,18 @@ def new_message_id() -> MessageId:
 def derived_id(*parts: str) -> str:
     """The same UUID for the same `parts`, for ever: how an idempotency key names what it made."""
     return str(uuid5(_DERIVED, "\x1f".join(parts)))
+
+
+def parse_user_id(value: object) -> UserId | None:
+    """`value` as a user id that both stores can keep, or None.
+
+    Text of 1 to 200 characters, none of them a control character or half of a surrogate pair.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_USER_ID_CHARS:
+        return None
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        return None
+    return UserId(value)
 
 
 def parse_conversation_id(text: str) -> ConversationId | None:

@@ -9,9 +9,10 @@ from typing import Final
 import structlog
 from pydantic_core import to_json
 
+from common.checks.errors import FieldError
 from services.gateway import examples, problems
 from services.gateway.operations import Call, Reply, Success, operation
-from services.gateway.problems import FieldError, Problem
+from services.gateway.problems import Problem
 from services.gateway.queries import Query
 from services.gateway.schemas import Health as HealthSchema
 

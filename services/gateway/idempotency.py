@@ -10,9 +10,10 @@ from typing import Final
 
 from falcon.asgi import Request
 
+from common.checks.errors import FieldError
 from common.domain.ids import ConversationId, MessageId, UserId, derived_id
 from common.redis.log import Idempotency
-from services.gateway.problems import FieldError, invalid
+from services.gateway.problems import invalid
 
 HEADER: Final = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")

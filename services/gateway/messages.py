@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from common.checks.errors import FieldError
 from common.domain.ids import now_ms
 from common.domain.messages import Message
 from common.history import History
@@ -16,7 +17,7 @@ from services.gateway.conversations import KEY_HEADER, REPLAY_HEADER
 from services.gateway.idempotency import message_ids, request_key
 from services.gateway.messages_input import ready, recognise
 from services.gateway.operations import Body, Call, Reply, Success, operation
-from services.gateway.problems import FieldError, invalid
+from services.gateway.problems import invalid
 from services.gateway.queries import AppendQuery, MessagesQuery, within
 from services.gateway.replies import REPLAYED, appended, message_list, pagination, with_member
 from services.gateway.schemas import AppendedMessages, MessageBatch, MessageList, Submission

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from pydantic import TypeAdapter
-
+from common.checks.errors import FieldError
+from common.checks.messages import check_count, ready_messages
 from common.domain.ids import MessageId
-from common.domain.messages import Message, NewMessage, new_message
+from common.domain.messages import NewMessage
 from common.settings import LimitsSettings
-from services.gateway.bodies import infinities
-from services.gateway.problems import FieldError, invalid
-from services.gateway.validation import Path, field_name, validate
-
-_MESSAGES: Final = TypeAdapter(list[Message])
-_MESSAGE: Final = TypeAdapter(Message)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+from services.gateway.problems import invalid
 
 Fields = dict[str, Any]
 
@@ -33,10 +26,6 @@ class Submitted:
     messages: list[Any]
     beside: Fields
     single: bool
-
-    def path(self, index: int) -> Path:
-        """How the message at `index` is named in an error."""
-        return () if self.single else ("messages", index)
 
 
 def recognise(body: object, *, taken_out: Sequence[str] = ()) -> Submitted:
@@ -68,46 +57,9 @@ def ready(
 ) -> list[NewMessage]:
     """Check the messages and make them ready; `derived` names those without an id, by their index.
 
-    Raises Problem (422), which names each wrong field.
+    Raises Invalid, which names each wrong field.
     """
-    count = len(submitted.messages)
-    if not 1 <= count <= limits.max_batch_messages:
-        raise invalid(FieldError("messages", f"must hold 1 to {limits.max_batch_messages} messages"))
-    if submitted.single:
-        validate(_MESSAGE, submitted.messages[0])
-    else:
-        validate(_MESSAGES, submitted.messages, prefix=("messages",))
-    made = [
-        new_message(cast(Fields, fields), at_ms=at_ms, default_id=derived(index) if derived else None)
-        for index, fields in enumerate(submitted.messages)
-    ]
-    errors = [*_unfit(submitted, made, limits), *_repeated_ids(submitted, made)]
-    if errors:
-        raise invalid(*errors)
-    return made
-
-
-def _unfit(submitted: Submitted, made: Sequence[NewMessage], limits: LimitsSettings) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for index, message in enumerate(made):
-        path = submitted.path(index)
-        if _CONTROL.search(message.id):
-            errors.append(FieldError(field_name((*path, "id")), "must not hold control characters"))
-        if len(message.body) > limits.max_message_bytes:
-            text = f"takes more than {limits.max_message_bytes} bytes (LIMITS_MAX_MESSAGE_BYTES)"
-            errors.append(FieldError(field_name(path), text))
-        # The writer's word for a number like 1e999; only then is it worth looking for.
-        if b"Infinity" in message.body:
-            found = infinities(submitted.messages[index], path)
-            errors += [FieldError(field_name(where), "is too large a number") for where in found]
-    return errors
-
-
-def _repeated_ids(submitted: Submitted, made: Sequence[NewMessage]) -> list[FieldError]:
-    seen: set[MessageId] = set()
-    errors: list[FieldError] = []
-    for index, message in enumerate(made):
-        if message.id in seen:
-            errors.append(FieldError(field_name((*submitted.path(index), "id")), "is there twice"))
-        seen.add(message.id)
-    return errors
+    check_count(len(submitted.messages), limits)
+    return ready_messages(
+        submitted.messages, at_ms=at_ms, limits=limits, derived=derived, single=submitted.single
+    )

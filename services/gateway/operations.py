@@ -14,9 +14,10 @@ from typing import Any, Final, Generic, TypeVar
 from falcon.asgi import Request
 from pydantic import BaseModel
 
+from common.checks.errors import FieldError
 from common.domain.ids import ConversationId, UserId, parse_conversation_id
 from services.gateway.identity.principal import Principal
-from services.gateway.problems import FieldError, ProblemType, invalid
+from services.gateway.problems import ProblemType, invalid
 from services.gateway.queries import Query
 from services.gateway.schemas import EXAMPLE_ID
 

@@ -15,6 +15,7 @@ from typing import Final
 import falcon
 from pydantic_core import to_json
 
+from common.checks.errors import FieldError, Invalid, NotJson
 from common.domain.errors import (
     Busy,
     ConversationDeleted,
@@ -73,14 +74,6 @@ PROBLEM_TYPES: Final = (
     INTERNAL,
     UNAVAILABLE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """What is wrong with one field, query parameter or header."""
-
-    field: str
-    message: str
 
 
 class Problem(Exception):
@@ -150,6 +143,8 @@ _FROM_DOMAIN: Final[Mapping[type[TurnlogError], Callable[[TurnlogError], Problem
         IDEMPOTENCY_KEY_CONFLICT, "Idempotency-Key", "Used before, with another request"
     ),
     InvalidCursor: lambda _: invalid(FieldError("cursor", "Not a cursor that this list gave out")),
+    NotJson: lambda error: _about(NOT_JSON, "body", str(error)),
+    Invalid: lambda error: invalid(*error.errors) if isinstance(error, Invalid) else Problem(INVALID),
     Busy: _busy,
 }
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from falcon.asgi import Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from common.checks.errors import FieldError
+from common.checks.fields import field_errors
 from common.domain.messages import BIGINT_MAX
-from services.gateway.problems import FieldError, invalid
-from services.gateway.validation import field_errors
+from services.gateway.problems import invalid
 
 DEFAULT_LIMIT = 20
 DEFAULT_PAGE_SIZE = 50

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from common.checks.fields import Strict
 from common.domain.messages import Message, ShortText, StoredMessage
-from services.gateway.validation import Strict
 
 ConversationUuid = Annotated[
     str, Field(json_schema_extra={"format": "uuid"}, description="A UUID written with its hyphens.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
+from common.checks.errors import FieldError
 from common.domain.errors import UnsafeConfiguration
+from common.domain.ids import parse_user_id
 from common.settings import Settings
-from services.gateway.identity.principal import IdentityKind, Principal, parse_user_id
+from services.gateway.identity.principal import IdentityKind, Principal
 from services.gateway.identity.tokens import InvalidToken, TokenVerifier
-from services.gateway.problems import UNAUTHENTICATED, FieldError, Problem
+from services.gateway.problems import UNAUTHENTICATED, Problem
 
 
 class Authenticator:

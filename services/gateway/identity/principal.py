@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from common.domain.ids import UserId
-
-MAX_USER_ID_CHARS: Final = 200
 
 
 class IdentityKind(StrEnum):
@@ -27,15 +23,3 @@ class Principal:
     name: str
     kind: IdentityKind
     department: str | None = None
-
-
-def parse_user_id(value: object) -> UserId | None:
-    """`value` as a user id that both stores can keep, or None.
-
-    Text of 1 to 200 characters, none of them a control character or half of a surrogate pair.
-    """
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_USER_ID_CHARS:
-        return None
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-        return None
-    return UserId(value)

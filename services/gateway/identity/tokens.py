@@ -9,8 +9,9 @@ from typing import Any, Final
 import jwt
 
 from common.domain.errors import UnsafeConfiguration
+from common.domain.ids import parse_user_id
 from common.settings import IdentitySettings
-from services.gateway.identity.principal import IdentityKind, Principal, parse_user_id
+from services.gateway.identity.principal import IdentityKind, Principal
 
 MIN_SECRET_BYTES: Final = 32
 MAX_TOKEN_CHARS: Final = 8192

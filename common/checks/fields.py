@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from services.gateway.problems import FieldError, invalid
+from common.checks.errors import FieldError, Invalid, Path, field_name
 
-Path = tuple[str | int, ...]
 T = TypeVar("T")
 
 MAX_ERRORS: Final = 20
-MAX_FIELD_CHARS: Final = 200
 
 _MESSAGES: Final = {
     "missing": "is required",
@@ -31,18 +29,12 @@ _MESSAGES: Final = {
 _PREFIXES: Final = ("Value error, ", "Assertion failed, ")
 
 
-def field_name(path: Sequence[str | int]) -> str:
-    """`path` as it is shown: `messages.3.role`; `body` for the whole."""
-    name = ".".join(str(step).replace("\0", "\\u0000") for step in path)
-    return name[:MAX_FIELD_CHARS] or "body"
-
-
 def validate(adapter: TypeAdapter[T], value: object, *, prefix: Path = ()) -> T:
-    """`value` as the adapter's type. Raises Problem (422) whose fields start with `prefix`."""
+    """`value` as the adapter's type. Raises Invalid, whose fields start with `prefix`."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise invalid(*field_errors(error, value, prefix=prefix)) from error
+        raise Invalid(*field_errors(error, value, prefix=prefix)) from error
 
 
 def field_errors(error: ValidationError, value: object, *, prefix: Path = ()) -> list[FieldError]:

@@ -1,0 +1,44 @@
+"""A conversation's own fields as they are sent: checked, made into the state that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from common.checks.errors import FieldError, Invalid, field_name
+from common.checks.json_text import infinities
+from common.domain.conversations import State, metadata_json
+from common.domain.messages import TITLE_CHARS, NewMessage, shorten
+from common.settings import LimitsSettings
+
+
+def check_state(title: str | None, metadata: dict[str, Any] | None, limits: LimitsSettings) -> None:
+    """Refuse a title or metadata that are too large to keep. Raises Invalid."""
+    errors: list[FieldError] = []
+    if title is not None and len(title) > limits.max_title_chars:
+        text = f"has more than {limits.max_title_chars} characters (LIMITS_MAX_TITLE_CHARS)"
+        errors.append(FieldError("title", text))
+    kept = metadata_json(metadata)
+    if len(kept) > limits.max_metadata_bytes:
+        text = f"takes more than {limits.max_metadata_bytes} bytes (LIMITS_MAX_METADATA_BYTES)"
+        errors.append(FieldError("metadata", text))
+    if b"Infinity" in kept:
+        found = infinities(metadata, ("metadata",))
+        errors += [FieldError(field_name(path), "is too large a number") for path in found]
+    if errors:
+        raise Invalid(*errors)
+
+
+def first_state(
+    *,
+    title: str | None,
+    model: str | None,
+    metadata: dict[str, Any] | None,
+    created_at: str,
+    messages: Sequence[NewMessage] = (),
+) -> State:
+    """The state a conversation begins with; without a title it takes one from its first user message."""
+    if title is None:
+        text = next((message.text for message in messages if message.role == "user"), "")
+        title = shorten(text, TITLE_CHARS) or None
+    return State(title=title, model=model, metadata=metadata_json(metadata), created_at=created_at)
