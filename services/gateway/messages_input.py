@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from common.checks.errors import FieldError
+from common.checks.errors import FieldError, Invalid
 from common.checks.messages import check_count, ready_messages
 from common.domain.ids import MessageId
 from common.domain.messages import NewMessage
 from common.settings import LimitsSettings
-from services.gateway.problems import invalid
 
 Fields = dict[str, Any]
 
@@ -32,10 +31,10 @@ def recognise(body: object, *, taken_out: Sequence[str] = ()) -> Submitted:
     """Tell `{"messages": […]}` from one message; the key `messages` decides.
 
     Of a single message the fields in `taken_out` are not the message's, but stand beside it.
-    Raises Problem (422) where it is neither.
+    Raises Invalid where it is neither.
     """
     if not isinstance(body, dict):
-        raise invalid(FieldError("body", 'must be an object: a message, or {"messages": […]}'))
+        raise Invalid(FieldError("body", 'must be an object: a message, or {"messages": […]}'))
     fields = cast(Fields, body)
     if "messages" not in fields:
         beside = {name: fields[name] for name in taken_out if name in fields}
@@ -43,7 +42,7 @@ def recognise(body: object, *, taken_out: Sequence[str] = ()) -> Submitted:
         return Submitted([message], beside, single=True)
     messages = fields["messages"]
     if not isinstance(messages, list):
-        raise invalid(FieldError("messages", "must be a list"))
+        raise Invalid(FieldError("messages", "must be a list"))
     beside = {name: value for name, value in fields.items() if name != "messages"}
     return Submitted(cast(list[Any], messages), beside, single=False)
 
