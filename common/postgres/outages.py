@@ -1,0 +1,57 @@
+"""Which failures are the server's and pass, and which are an event's own and stay. Decided here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Final
+
+import asyncpg
+
+from common.domain.errors import Busy, StoreUnavailable
+
+PERMANENT_CLASSES: Final = frozenset({"22", "23", "54"})
+"""SQLSTATE classes that only the data of a statement can cause: a value that cannot be stored, a
+constraint, a row over a limit. Everything else (no connection, no space, a time-out, a deadlock, a
+shutdown, but also a missing right or table) is the server's state: the same statement may pass later."""
+
+
+class Verdict(Enum):
+    """What a failed write means for the events in it."""
+
+    TRANSIENT = "transient"
+    """The same write may pass later: try it again, for as long as it takes."""
+    PERMANENT = "permanent"
+    """An event of this write can never be stored."""
+
+
+def judge(error: BaseException) -> Verdict:
+    """Whether the write that raised `error` may pass when it is tried again."""
+    if isinstance(error, asyncpg.PostgresError):
+        permanent = (error.sqlstate or "")[:2] in PERMANENT_CLASSES
+        return Verdict.PERMANENT if permanent else Verdict.TRANSIENT
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Verdict.PERMANENT  # asyncpg could not encode a value
+    if isinstance(error, (Busy, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, MemoryError)):
+        return Verdict.TRANSIENT
+    # Our own code stumbled over what an event holds. Parked it can be looked at; tried for ever it would
+    # hold up all events behind it.
+    return Verdict.PERMANENT
+
+
+@contextmanager
+def outages() -> Generator[None]:
+    """Turn a failure of the server or of the way to it into StoreUnavailable; pass on any other."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        if judge(error) is Verdict.PERMANENT:
+            raise
+        raise StoreUnavailable(f"PostgreSQL is not available ({_describe(error)})") from error
+
+
+def _describe(error: BaseException) -> str:
+    # Without the server's text, which may quote what a user wrote.
+    state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    return f"{type(error).__name__} {state}" if state else type(error).__name__

@@ -1,0 +1,162 @@
+"""What readers get from PostgreSQL, the record. Writing is the persister's alone: `writer.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from common.domain.conversations import Header, State
+from common.domain.ids import ConversationId, MessageId, UserId
+from common.domain.messages import BIGINT_MAX, Numbered
+from common.postgres.outages import outages
+from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
+from common.postgres.queries import statement
+
+_LAST_PLACE: Final = (BIGINT_MAX, "ffffffff-ffff-ffff-ffff-ffffffffffff")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A conversation and its newest messages, ascending, as they were at one moment."""
+
+    header: Header
+    messages: list[Numbered]
+
+
+class Store:
+    """Reads of the record. Everything raises StoreUnavailable where PostgreSQL is away or too slow.
+
+    Another user's conversation is not there: every statement is about one user's rows only. Those
+    with `excluding` leave out the rows that the caller knows better from what is pending.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def load(self, user: UserId, conversation: ConversationId, limit: int) -> Loaded | None:
+        """Header, of a deleted conversation too, and the newest `limit` messages, in one query."""
+        rows = await self._fetch("load_conversation", user, conversation, limit)
+        if not rows:
+            return None
+        row = rows[0]
+        newest_first = zip(row["numbers"] or (), row["payloads"] or (), strict=True)
+        messages = sorted((Numbered(*pair) for pair in newest_first), key=lambda m: m.sequence_number)
+        return Loaded(_header(row), messages)
+
+    async def window(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int | None,
+        before: int | None,
+        limit: int,
+        newest: bool,
+        excluding: Sequence[int] = (),
+    ) -> list[Numbered]:
+        """Messages between two sequence numbers, both exclusive, ascending.
+
+        The last `limit` of them where `newest`, else the first.
+        """
+        rows = await self._fetch(
+            "window_last" if newest else "window_first",
+            user,
+            conversation,
+            -1 if after is None else min(after, BIGINT_MAX),
+            BIGINT_MAX if before is None else min(before, BIGINT_MAX),
+            limit,
+            excluding,
+        )
+        messages = _messages(rows)
+        return messages[::-1] if newest else messages
+
+    async def slice(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        offset: int,
+        limit: int,
+        excluding: Sequence[int] = (),
+        descending: bool = False,
+    ) -> list[Numbered]:
+        """Messages `offset` to `offset + limit` of the whole history in ascending (descending) order."""
+        name = "slice_descending" if descending else "slice_ascending"
+        offset = min(offset, BIGINT_MAX)
+        return _messages(await self._fetch(name, user, conversation, offset, limit, excluding))
+
+    async def count_messages(
+        self, user: UserId, conversation: ConversationId, *, excluding: Sequence[int] = ()
+    ) -> int:
+        """How many messages a conversation has; none where it is absent or deleted."""
+        rows = await self._fetch("count_messages", user, conversation, excluding)
+        return rows[0][0] if rows else 0
+
+    async def messages_by_id(
+        self, user: UserId, conversation: ConversationId, ids: Sequence[MessageId]
+    ) -> dict[MessageId, Numbered]:
+        """The messages that have these ids."""
+        rows = await self._fetch("messages_by_id", user, conversation, ids)
+        return {MessageId(row["id"]): _message(row) for row in rows}
+
+    async def conversations(
+        self,
+        user: UserId,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: tuple[int, str] | None = None,
+        since_ms: int = 0,
+        excluding: Sequence[str] = (),
+    ) -> list[Header]:
+        """The user's conversations, last modified first, without the deleted ones.
+
+        `before` is `Header.order` of a row: only what comes after it in the list.
+        """
+        place = _LAST_PLACE if before is None else before
+        offset = min(offset, BIGINT_MAX)
+        rows = await self._fetch("conversations", user, *place, since_ms, excluding, offset, limit)
+        return [_header(row) for row in rows]
+
+    async def count_conversations(
+        self, user: UserId, *, since_ms: int = 0, excluding: Sequence[str] = ()
+    ) -> int:
+        """How many conversations `conversations` would go through."""
+        return (await self._fetch("count_conversations", user, since_ms, excluding))[0][0]
+
+    async def ping(self) -> None:
+        """Return where PostgreSQL answers."""
+        await self._run("SELECT 1")
+
+    async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._run(statement(name), *arguments)
+
+    async def _run(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        with outages():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+                return await connection.fetch(sql, *arguments)
+
+
+def _messages(rows: Iterable[asyncpg.Record]) -> list[Numbered]:
+    return [_message(row) for row in rows]
+
+
+def _message(row: asyncpg.Record) -> Numbered:
+    return Numbered(row["sequence_number"], row["payload"])
+
+
+def _header(row: asyncpg.Record) -> Header:
+    return Header(
+        id=ConversationId(row["id"]),
+        state=State(row["title"], row["model"], row["metadata"], row["created_at_text"]),
+        last_modified_ms=row["last_modified_ms"],
+        next_sequence_number=row["next_sequence_number"],
+        message_count=row["message_count"],
+        preview=row["preview"],
+        version=row["version"],
+        epoch=row["epoch"],
+        deleted=row["deleted"],
+    )
