@@ -46,8 +46,8 @@ def _unparsable(raw: bytes, reason: str) -> Invalid | NotJson:
 
 def _depth(value: object) -> int:
     level: list[object] = [value]
-    depth = -1
-    while level:
+    depth = 0
+    while level := [node for node in level if isinstance(node, (dict, list))]:
         depth += 1
         level = [child for node in level for _, child in _items(node)]
     return depth
