@@ -15,7 +15,7 @@ import structlog
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.events import ConversationEvent
-from common.domain.ids import ConversationId, MessageId, UserId
+from common.domain.ids import ConversationId, UserId
 from common.domain.messages import Numbered, parse_body
 from common.domain.overlay import overlay, overlay_header, pending_messages
 from common.postgres.store import Loaded, Store
@@ -175,9 +175,9 @@ def newest(
     ][-length:]
 
 
-def pending_ids(events: list[ConversationEvent]) -> dict[MessageId, int]:
+def pending_ids(events: list[ConversationEvent]) -> dict[str, int]:
     """The ids of messages that only pending events have, with their numbers."""
     return {
-        MessageId(parse_body(message.body)["id"]): number
+        str(parse_body(message.body)["id"]): number
         for number, message in pending_messages(events).bodies.items()
     }
