@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.settings import SettingsError
-from tools import migrate, service, suite
+from tools import migrate, schema, service, suite
 from tools.errors import CommandError
 from tools.lock import lock
 from tools.up.command import up
@@ -24,13 +24,14 @@ app.command()(service.persister)
 app.command("cache-builder")(service.cache_builder)
 app.command("migrate")(migrate.migrate_command)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
+app.command()(schema.schema)
 app.command()(lock)
 
 
 def main() -> None:
     """Run the command line. An error that is the user's to mend is one line, without a traceback."""
     try:
-        app()
+        app(prog_name="turnlog")
     except (CommandError, SettingsError) as error:
         print(f"turnlog: {error}", file=sys.stderr)
         sys.exit(1)
