@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
-from common.domain.errors import UnsafeConfiguration
+from common.domain.errors import LogUnavailable, UnsafeConfiguration
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 
 OLDEST_VERSION: Final = (7, 0)
+RETRY_SECONDS: Final = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -25,6 +28,21 @@ async def prepare_server(functions: Functions, keys: Keys) -> None:
     await claim_partitions(functions.client, keys)
     if not await functions.is_current():
         await functions.load()
+
+
+async def prepare_when_there(functions: Functions, keys: Keys, stop: asyncio.Event) -> bool:
+    """`prepare_server` as soon as Redis answers; False where `stop` was set before it did."""
+    while not stop.is_set():
+        try:
+            await prepare_server(functions, keys)
+        except LogUnavailable as error:
+            log.warning("redis_not_there_yet", reason=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await stop.wait()
+        else:
+            return True
+    return False
 
 
 async def check_policy(client: RedisClient) -> None:

@@ -8,25 +8,22 @@ from uuid import uuid4
 import structlog
 
 from common.assembly import assemble, keys_for
-from common.observability.logging import configure_logging
 from common.postgres.pool import open_pool
 from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissQueue
-from common.redis.server import prepare_server
-from common.runtime import run
-from common.settings import Settings, load_settings
+from common.redis.server import prepare_when_there
+from common.service import run_service
+from common.settings import Settings
 from services.cache_builder.builder import CacheBuilder
 
 BLOCK_MS = 1000
 log = structlog.get_logger(__name__)
 
 
-async def main(stop: asyncio.Event) -> None:
+async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve rebuilds until asked to stop. A request that is under way then is the gateway's to repeat."""
-    settings = load_settings()
-    configure_logging("cache_builder", settings.observability)
     async with open_pool(settings.postgres, application_name="turnlog-cache-builder") as pool:
         client = RedisClient(settings.redis.dsn)
         try:
@@ -38,15 +35,13 @@ async def main(stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, client: RedisClient, store: Store, stop: asyncio.Event) -> None:
     functions = Functions(client)
     keys = keys_for(settings)
-    await prepare_server(functions, keys)
+    if not await prepare_when_there(functions, keys, stop):
+        return
     loader = assemble(settings, functions, store).loader
-    builder = CacheBuilder(
-        MissQueue(client, keys), loader, concurrency=settings.cache_builder.concurrency
-    )
+    builder = CacheBuilder(MissQueue(client, keys), loader, concurrency=settings.cache_builder.concurrency)
     consumer = uuid4().hex
     blocking = [
-        RedisClient(settings.redis.dsn, response_timeout=BLOCK_MS / 1000 + 5)
-        for _ in range(keys.partitions)
+        RedisClient(settings.redis.dsn, response_timeout=BLOCK_MS / 1000 + 5) for _ in range(keys.partitions)
     ]
     log.info("cache_builder_ready", partitions=keys.partitions)
     try:
@@ -64,4 +59,4 @@ async def _serve(settings: Settings, client: RedisClient, store: Store, stop: as
 
 
 if __name__ == "__main__":
-    run(main)
+    run_service("cache_builder", main)

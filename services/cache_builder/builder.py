@@ -22,9 +22,7 @@ class CacheBuilder:
         self._loader = loader
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def serve(
-        self, blocking: RedisClient, partition: int, consumer: str, *, block_ms: int
-    ) -> None:
+    async def serve(self, blocking: RedisClient, partition: int, consumer: str, *, block_ms: int) -> None:
         """Serve one partition's requests until cancelled; `blocking` is a client for this call alone."""
         async with asyncio.TaskGroup() as rebuilds:
             requests = self._queue.read(blocking, partition, consumer, block_ms=block_ms)
