@@ -20,9 +20,7 @@ def ensure_environment(root: Path, lock: str) -> None:
         environment = root / ".venv"
         if is_whole(environment, root / lock):
             return  # another process made it while we waited
-        print(
-            "turnlog: making the environment (only now and when the lock file changes) ...", file=sys.stderr
-        )
+        print(f"turnlog: making the environment from {lock} (once) ...", file=sys.stderr)
         if not _can_be_renewed(environment, root):
             venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(environment)
         # The development lock holds all of the other one, in the same versions.
