@@ -45,11 +45,11 @@ def _unparsable(raw: bytes, reason: str) -> Invalid | NotJson:
 
 
 def _depth(value: object) -> int:
-    level: list[object] = [value]
+    nodes: list[object] = [value]
     depth = 0
-    while level := [node for node in level if isinstance(node, (dict, list))]:
+    while any(isinstance(node, (dict, list)) for node in nodes):
         depth += 1
-        level = [child for node in level for _, child in _items(node)]
+        nodes = [child for node in nodes for _, child in _items(node)]
     return depth
 
 

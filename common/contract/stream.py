@@ -16,13 +16,13 @@ write one without a library:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, assert_never
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from common.domain.conversations import State
 from common.domain.errors import MalformedEvent, UnsupportedVersion
 from common.domain.events import (
     CONTRACT_VERSION,
@@ -39,6 +39,7 @@ from common.domain.events import (
 )
 
 Fields = Mapping[bytes, bytes]
+_NUMBER = re.compile(rb"-?[0-9]{1,19}")
 
 
 def decode(fields: Fields) -> ConversationEvent | QueryLogged:
@@ -112,23 +113,30 @@ def _which(event: MessageEdited | MessageDeleted) -> dict[bytes, bytes]:
 
 
 def _common(fields: Fields) -> dict[str, Any]:
-    known: dict[str, Any] = {"user_id": fields[b"user"].decode(), "at_ms": int(fields[b"at"])}
+    known: dict[str, Any] = {"user_id": fields[b"user"].decode(), "at_ms": _number(fields, b"at")}
     if b"conversation" in fields:
         known["conversation_id"] = fields[b"conversation"].decode()
     if b"version" in fields:
-        known["version"] = int(fields[b"version"])
-        known["epoch"] = int(fields.get(b"epoch", b"1"))
+        known["version"] = _number(fields, b"version")
+        known["epoch"] = _number(fields, b"epoch")
     return known
 
 
+def _number(fields: Fields, name: bytes) -> int:
+    # int() takes more than the contract does: blanks, underscores, a plus.
+    if not _NUMBER.fullmatch(fields[name]):
+        raise ValueError(f"{name.decode()} is not a whole number")
+    return int(fields[name])
+
+
 def _state(fields: Fields) -> dict[str, Any]:
-    return {"state": State.from_json(fields[b"state"])}
+    return {"state": from_json(fields[b"state"])}
 
 
 def _bodies(fields: Fields) -> dict[str, Any]:
-    count = int(fields[b"n"])
+    count = _number(fields, b"n")
     return {
-        "first_sequence_number": int(fields[b"first"]),
+        "first_sequence_number": _number(fields, b"first"),
         "bodies": tuple(fields[b"m%d" % i] for i in range(count)),
     }
 
@@ -136,7 +144,7 @@ def _bodies(fields: Fields) -> dict[str, Any]:
 def _message(fields: Fields) -> dict[str, Any]:
     return {
         "message_id": fields[b"message_id"].decode(),
-        "sequence_number": int(fields[b"sequence"]),
+        "sequence_number": _number(fields, b"sequence"),
     }
 
 
@@ -146,8 +154,8 @@ def _edited(fields: Fields) -> dict[str, Any]:
 
 def _truncated(fields: Fields) -> dict[str, Any]:
     return {
-        "after_sequence_number": int(fields[b"after"]),
-        "next_sequence_number": int(fields[b"next"]),
+        "after_sequence_number": _number(fields, b"after"),
+        "next_sequence_number": _number(fields, b"next"),
     }
 
 

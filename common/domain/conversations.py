@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import from_json, to_json
 
 from common.domain.ids import ConversationId, isoformat_ms
+from common.domain.messages import Timestamp
+
+
+def _object_text(value: object) -> bytes:
+    """A JSON object as its text, from its text or from the parsed object."""
+    if isinstance(value, Mapping):
+        return to_json(value)
+    if not isinstance(value, (bytes, str)):
+        raise ValueError("must be a JSON object")
+    text = value.encode() if isinstance(value, str) else value
+    if not isinstance(from_json(text), dict):
+        raise ValueError("must be a JSON object")
+    return text
+
+
+ObjectText = Annotated[
+    bytes,
+    BeforeValidator(_object_text),
+    PlainSerializer(from_json, when_used="json"),
+    WithJsonSchema({"type": "object"}),
+]
+"""A JSON object, kept as text; in an event written as JSON it is the object itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +40,8 @@ class State:
 
     title: str | None
     model: str | None
-    metadata: bytes
-    created_at: str
+    metadata: ObjectText
+    created_at: Timestamp
 
     def to_json(self) -> bytes:
         """The `state` of a created or updated event."""
@@ -26,17 +50,6 @@ class State:
             to_json(self.model),
             to_json(self.created_at),
             self.metadata,
-        )
-
-    @staticmethod
-    def from_json(text: bytes | str) -> State:
-        """The inverse of `to_json`."""
-        fields = cast(dict[str, Any], from_json(text))
-        return State(
-            title=fields.get("title"),
-            model=fields.get("model"),
-            metadata=to_json(fields.get("metadata") or {}),
-            created_at=fields["created_at"],
         )
 
 

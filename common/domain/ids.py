@@ -18,7 +18,8 @@ Position = NewType("Position", str)
 
 MAX_USER_ID_CHARS: Final = 200
 
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+CANONICAL_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_CANONICAL = re.compile(CANONICAL_UUID.strip("^$"))
 _DERIVED = UUID("6f1c9d0e-6f0b-5f43-9a57-2b6f2f0f7a11")
 
 
@@ -52,7 +53,7 @@ def parse_user_id(value: object) -> UserId | None:
 def parse_conversation_id(text: str) -> ConversationId | None:
     """`text` as a conversation id, or None where it is no UUID written with its hyphens."""
     lowered = text.lower()
-    return ConversationId(lowered) if _CANONICAL_UUID.match(lowered) else None
+    return ConversationId(lowered) if _CANONICAL.fullmatch(lowered) else None
 
 
 def position_order(position: Position) -> tuple[int, int]:
