@@ -1,0 +1,207 @@
+"""Takes each defence out, one at a time, and shows that a test goes red.
+
+    ./turnlog test --mutations        (or: python -m tests.mutations [words of a name …])
+
+Each mutation is made in a copy of the tree; it must be found there exactly once, so that a defence that was
+moved is noticed. Not part of the suite: it runs the suite's tests many times over.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+LEFT_BEHIND: Final = (".git", ".venv", ".turnlog", "__pycache__", ".hypothesis", ".pytest_cache")
+REBUILDS: Final = "tests/races/test_rebuild_races.py::"
+LOG: Final = "tests/integration/test_log.py::"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A defence (`old` in `file`), what is there without it, and the test that must go red."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "rebuild vs append: no journal of what came since",
+        "common/redis/lua/append.lua",
+        "  redis.call('RPUSHX', k.rebuild, unpack(messages))\n",
+        "",
+        REBUILDS + "test_an_append_during_a_rebuild_is_in_the_installed_list",
+    ),
+    Mutation(
+        "rebuild vs append: the journal is not taken in (committed since)",
+        "common/redis/lua/load.lua",
+        "  for _, message in ipairs(since) do\n    redis.call('RPUSH', k.messages, message)\n  end\n",
+        "",
+        REBUILDS + "test_an_append_that_is_committed_during_a_rebuild_is_in_the_installed_list",
+    ),
+    Mutation(
+        "rebuild: installed without compare-and-set",
+        "common/redis/lua/load.lua",
+        "  if redis.call('LINDEX', k.rebuild, 0) ~= args[1] then\n    return 'conflict'\n  end\n  local ids",
+        "  local ids",
+        REBUILDS + "test_a_rebuild_never_moves_a_list_backwards",
+    ),
+    Mutation(
+        "rebuild vs delete: the token survives a delete",
+        "common/redis/lua/delete.lua",
+        "redis.call('UNLINK', k.header, k.messages, k.rebuild)",
+        "redis.call('UNLINK', k.header, k.messages)",
+        REBUILDS + "test_a_delete_during_a_rebuild_is_final",
+    ),
+    Mutation(
+        "two builders: a token does not keep others out",
+        "common/redis/lua/load.lua",
+        "  if args[3] ~= '1' and redis.call('EXISTS', k.rebuild) == 1 then",
+        "  if false then",
+        REBUILDS + "test_two_builders_share_one_rebuild",
+    ),
+    Mutation(
+        "200 readers: no single flight within a process, no lock between them",
+        "common/redis/lua/load.lua",
+        "  if args[3] ~= '1' and redis.call('EXISTS', k.rebuild) == 1 then",
+        "  if false then",
+        REBUILDS + "test_two_hundred_readers_of_one_cold_conversation_cost_one_query",
+    ),
+    Mutation(
+        "expiry between check and push: pushed onto an absent list",
+        "common/redis/lua/append.lua",
+        "    length = redis.call('RPUSHX', k.messages, unpack(messages))",
+        "    length = redis.call('RPUSH', k.messages, unpack(messages))",
+        REBUILDS + "test_expiry_between_check_and_push_cannot_make_a_part_look_whole",
+    ),
+    Mutation(
+        "an absent sorted set: added to as if it were empty",
+        "common/redis/lua/shared.lua",
+        "  if redis.call('EXISTS', k.conversations) == 0 then\n    return\n  end\n",
+        "  if redis.call('EXISTS', k.conversations) == 0 then\n"
+        "    redis.call('ZADD', k.conversations, 0, FLOOR)\n  end\n",
+        REBUILDS + "test_an_absent_sorted_set_is_not_an_empty_one",
+    ),
+    Mutation(
+        "list rebuild vs create and delete: changes since are not taken in",
+        "common/redis/lua/shared.lua",
+        "  redis.call('RPUSHX', k.user_rebuild, c.conversation)\n",
+        "",
+        REBUILDS + "test_a_conversation_made_during_a_rebuild_of_the_list_is_in_it",
+    ),
+    Mutation(
+        "a partial list is taken for the whole",
+        "common/history.py",
+        "if len(messages) == limit or not messages or _is_first(messages[0]):",
+        "if True:",
+        REBUILDS + "test_a_partial_list_is_not_taken_for_the_whole",
+    ),
+    Mutation(
+        "pending vs PostgreSQL: read the other way round",
+        "common/history.py",
+        "        pending = await self._pending(user, conversation)\n        newest = after is None\n",
+        "        newest = after is None\n        pending = pending_messages([])\n",
+        REBUILDS + "test_what_is_committed_between_two_reads_is_in_the_answer",
+    ),
+    Mutation(
+        "a reader who joins a rebuild gets what that rebuild saw",
+        "common/loading.py",
+        "            if not joined:\n                raise\n",
+        "            raise\n",
+        REBUILDS + "test_a_reader_who_joins_a_failed_search_sees_the_conversation_created_since",
+    ),
+    Mutation(
+        "deduplication by message id",
+        "common/redis/lua/append.lua",
+        "    if record then\n      local number",
+        "    if false then\n      local number",
+        LOG + "test_a_message_id_that_comes_again_is_answered_as_before",
+    ),
+    Mutation(
+        "another body under a known id",
+        "common/redis/lua/append.lua",
+        "      if digest ~= '-' and digest ~= args[i + 1] then",
+        "      if false then",
+        LOG + "test_a_message_id_with_another_body_is_refused",
+    ),
+    Mutation(
+        "idempotency key",
+        "common/redis/lua/append.lua",
+        "  local answer = remembered(keys[10], args[14])",
+        "  local answer = nil",
+        LOG + "test_an_idempotency_key_gives_the_first_answer_again",
+    ),
+    Mutation(
+        "nothing expires while pending",
+        "common/redis/lua/shared.lua",
+        "    redis.call('PERSIST', k.header)\n",
+        "",
+        LOG + "test_nothing_expires_while_it_is_pending",
+    ),
+    Mutation(
+        "delete is final",
+        "common/redis/lua/append.lua",
+        "  if h and h.deleted then\n    return { 'missing' }\n  end\n",
+        "",
+        LOG + "test_nothing_can_be_done_to_a_deleted_conversation",
+    ),
+    Mutation(
+        "a user id in a key is quoted",
+        "common/redis/keys.py",
+        "{quote(user, safe='@')}",
+        "{user}",
+        LOG + "test_any_user_id_is_safe_in_a_key",
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Run the mutations whose names hold all `words`; 1 where a test stayed green."""
+    chosen = [m for m in MUTATIONS if all(word in m.name for word in words)]
+    survived = 0
+    for mutation in chosen:
+        began = time.monotonic()
+        killed = _goes_red(mutation)
+        survived += not killed
+        verdict = "red  " if killed else "GREEN"
+        print(f"{verdict} {time.monotonic() - began:5.1f} s  {mutation.name}  [{mutation.test}]", flush=True)
+    print(f"{len(chosen)} defences taken out, {len(chosen) - survived} noticed, {survived} not noticed")
+    return 1 if survived or not chosen else 0
+
+
+def _goes_red(mutation: Mutation) -> bool:
+    with tempfile.TemporaryDirectory(prefix="turnlog-mutation-") as directory:
+        tree = Path(directory) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_BEHIND), symlinks=True)
+        file = tree / mutation.file
+        text = file.read_text()
+        if text.count(mutation.old) != 1:
+            raise SystemExit(f"{mutation.name}: {mutation.file} does not hold the defence exactly once")
+        file.write_text(text.replace(mutation.old, mutation.new))
+        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutation.test]
+        run = subprocess.run(command, cwd=tree, env=_environment(tree), capture_output=True, text=True)
+        if run.returncode not in (0, 1):
+            raise SystemExit(
+                f"{mutation.name}: the test did not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+            )
+        return run.returncode == 1
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(tree)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,23 @@
+"""A persister's round, done by hand, so that a test says when."""
+
+from __future__ import annotations
+
+from common.contract.stream import decode
+from common.domain.ids import UserId
+from common.postgres.changes import Recorded
+from common.postgres.writer import BatchWriter
+from common.redis.group import Committed
+from tests.races.conversations import Stage
+from tests.redis_parts import ALICE
+
+
+async def persist(scene: Stage, user: UserId = ALICE) -> None:
+    """Write all that waits in `user`'s partition to PostgreSQL, then settle it in Redis."""
+    group = scene.redis.group
+    partition = scene.redis.keys.partition(user)
+    await group.create(partition)
+    entries = await group.read_new(scene.redis.client, partition, "test", count=10_000, block_ms=1)
+    recorded = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
+    await BatchWriter(scene.pool).write(recorded)
+    settled = [Committed(r.position, r.event.user_id, r.event.conversation_id) for r in recorded]
+    await group.committed(partition, settled)
