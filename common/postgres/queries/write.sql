@@ -1,0 +1,168 @@
+-- How a batch is written: these statements, in this order, in one READ COMMITTED transaction.
+--
+-- lock_conversations is what makes any order and any repetition safe. From it on, no other batch changes
+-- these conversations' rows, and every later statement has a snapshot of its own, taken after the lock
+-- was granted: it sees all that the batch before us committed, gravestones and tombstones included.
+--
+-- Rows are locked in one order everywhere: users, conversations, partitions, each ascending. The arrays
+-- come sorted.
+
+-- name: add_users
+INSERT INTO users (user_id)
+SELECT unnest($1::text[])
+ON CONFLICT DO NOTHING
+
+-- name: add_conversations
+-- A row for every conversation that has none: something to lock, and to hang messages on, whichever of
+-- its events comes first.
+INSERT INTO conversations (user_id, id, metadata, created_at, created_at_text, last_modified_ms,
+    next_sequence_number, version, state_version, epoch)
+SELECT n.user_id, n.id, '{}', n.created_at, n.created_at_text, 0, 0, 0, 0, 0
+FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[])
+    AS n (user_id, id, created_at, created_at_text)
+ON CONFLICT DO NOTHING
+
+-- name: lock_conversations
+SELECT c.user_id, c.id::text, c.deleted_at IS NOT NULL AS gone
+FROM conversations AS c
+JOIN unnest($1::text[], $2::uuid[]) AS n (user_id, id) USING (user_id, id)
+ORDER BY c.user_id, c.id
+FOR NO KEY UPDATE OF c
+
+-- name: add_tombstones
+INSERT INTO tombstones (user_id, conversation_id, version, from_sequence, to_sequence)
+SELECT *
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+ON CONFLICT DO NOTHING
+
+-- name: add_messages
+-- What is there already stays as it is; find_collisions tells whether it is the same.
+INSERT INTO messages (user_id, conversation_id, sequence_number, id, role, created_at, tokens_used,
+    latency_ms, model, payload, version, edited)
+SELECT n.*
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[],
+        $8::double precision[], $9::text[], $10::json[], $11::bigint[], $12::boolean[])
+    AS n (user_id, conversation_id, sequence_number, id, role, created_at, tokens_used, latency_ms, model,
+        payload, version, edited)
+WHERE NOT EXISTS (
+    SELECT FROM tombstones AS t
+    WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
+        AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence
+)
+ON CONFLICT DO NOTHING
+RETURNING user_id, conversation_id::text, sequence_number
+
+-- name: find_collisions
+-- Of messages that add_messages did not add: those that are not there and not deleted either. A message
+-- that was edited since is the same by its id.
+SELECT n.sequence_number
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::json[], $6::boolean[])
+    AS n (user_id, conversation_id, sequence_number, id, payload, edited)
+LEFT JOIN messages AS m USING (user_id, conversation_id, sequence_number)
+WHERE NOT EXISTS (
+        SELECT FROM tombstones AS t
+        WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
+            AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence
+    )
+    AND (
+        m.id IS DISTINCT FROM n.id
+        OR NOT (m.edited OR n.edited OR m.payload::text = n.payload::text)
+    )
+ORDER BY n.sequence_number
+
+-- name: edit_messages
+UPDATE messages AS m
+SET role = n.role, created_at = n.created_at, tokens_used = n.tokens_used, latency_ms = n.latency_ms,
+    model = n.model, payload = n.payload, version = n.version, edited = true
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::bigint[],
+        $7::double precision[], $8::text[], $9::json[], $10::bigint[])
+    AS n (user_id, conversation_id, sequence_number, role, created_at, tokens_used, latency_ms, model,
+        payload, version)
+WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id
+    AND m.sequence_number = n.sequence_number AND m.version < n.version
+
+-- name: remove_messages
+-- Replies how many each conversation lost.
+WITH gone AS (
+    DELETE FROM messages AS m
+    USING unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[])
+        AS r (user_id, conversation_id, from_sequence, to_sequence)
+    WHERE m.user_id = r.user_id AND m.conversation_id = r.conversation_id
+        AND m.sequence_number BETWEEN r.from_sequence AND r.to_sequence
+    RETURNING m.user_id, m.conversation_id
+)
+SELECT user_id, conversation_id::text, count(*) AS removed
+FROM gone
+GROUP BY user_id, conversation_id
+
+-- name: remove_tombstones
+-- Of deleted conversations: the gravestone says it all.
+DELETE FROM tombstones AS t
+USING unnest($1::text[], $2::uuid[]) AS n (user_id, conversation_id)
+WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
+
+-- name: newest_messages
+-- The newest $4 messages of each conversation below a number.
+SELECT n.user_id, n.conversation_id::text, m.sequence_number, m.payload
+FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS n (user_id, conversation_id, below)
+CROSS JOIN LATERAL (
+    SELECT sequence_number, payload
+    FROM messages
+    WHERE user_id = n.user_id AND conversation_id = n.conversation_id AND sequence_number < n.below
+    ORDER BY sequence_number DESC
+    LIMIT $4
+) AS m
+
+-- name: update_conversations
+-- Last writer wins by version, for the state; maxima and sums for the rest. A conversation that is gone
+-- stays emptied. preview_known: the preview is this one, whatever stood there.
+UPDATE conversations AS c
+SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > c.state_version THEN n.title
+        ELSE c.title END,
+    model = CASE WHEN n.gone THEN NULL WHEN n.state_version > c.state_version THEN n.model
+        ELSE c.model END,
+    metadata = CASE WHEN n.gone THEN '{}' WHEN n.state_version > c.state_version THEN n.metadata
+        ELSE c.metadata END,
+    -- Until its creation is known, a conversation is as old as the oldest event that is.
+    created_at = CASE WHEN n.state_version > c.state_version THEN n.created_at
+        WHEN c.state_version = 0 THEN LEAST(c.created_at, n.created_at)
+        ELSE c.created_at END,
+    created_at_text = CASE WHEN n.state_version > c.state_version THEN n.created_at_text
+        WHEN c.state_version = 0 THEN LEAST(c.created_at_text COLLATE "C", n.created_at_text COLLATE "C")
+        ELSE c.created_at_text END,
+    state_version = GREATEST(c.state_version, n.state_version),
+    last_modified_ms = GREATEST(c.last_modified_ms, n.last_modified_ms),
+    message_count = CASE WHEN n.gone THEN 0 ELSE c.message_count + n.added - n.removed END,
+    preview = CASE WHEN n.gone THEN NULL
+        WHEN n.preview_known OR n.preview_sequence > COALESCE(c.preview_sequence, -1) THEN n.preview
+        ELSE c.preview END,
+    preview_sequence = CASE WHEN n.gone THEN NULL
+        WHEN n.preview_known OR n.preview_sequence > COALESCE(c.preview_sequence, -1)
+            THEN n.preview_sequence
+        ELSE c.preview_sequence END,
+    next_sequence_number = GREATEST(c.next_sequence_number, n.next_sequence_number),
+    version = GREATEST(c.version, n.version),
+    epoch = GREATEST(c.epoch, n.epoch),
+    deleted_at = LEAST(c.deleted_at, n.deleted_at)
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::json[], $6::timestamptz[], $7::text[],
+        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[],
+        $14::boolean[], $15::bigint[], $16::bigint[], $17::boolean[], $18::text[], $19::bigint[])
+    AS n (user_id, id, title, model, metadata, created_at, created_at_text, state_version,
+        last_modified_ms, next_sequence_number, version, epoch, deleted_at,
+        gone, added, removed, preview_known, preview, preview_sequence)
+WHERE c.user_id = n.user_id AND c.id = n.id
+
+-- name: add_query_logs
+INSERT INTO query_logs (user_id, log_id, conversation_id, at, tokens_used, latency_ms, payload)
+SELECT *
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::bigint[],
+    $6::double precision[], $7::json[])
+ON CONFLICT DO NOTHING
+
+-- name: advance_positions
+INSERT INTO committed_positions AS c (partition, position_ms, position_seq)
+SELECT *
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[])
+ON CONFLICT (partition) DO UPDATE
+SET position_ms = excluded.position_ms, position_seq = excluded.position_seq, updated_at = now()
+WHERE (excluded.position_ms, excluded.position_seq) > (c.position_ms, c.position_seq)
