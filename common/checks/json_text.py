@@ -37,6 +37,8 @@ def _unparsable(raw: bytes, reason: str) -> Invalid | NotJson:
         return Invalid(FieldError("body", "Nested too deep"))
     if "surrogate" in reason or "hex escape" in reason:
         return Invalid(FieldError("body", f"Half of a surrogate pair: {reason}"))
+    if "out of range" in reason:
+        return Invalid(FieldError("body", f"A number has too many digits: {reason}"))
     try:
         from_json(raw, allow_inf_nan=True)
     except ValueError:

@@ -12,7 +12,8 @@ from tests.gateways import RunningGateway, running_gateway
 @pytest.fixture
 async def gateway(settings: Settings) -> AsyncIterator[RunningGateway]:
     """A gateway in local mode. No persister runs: what is appended stays pending."""
-    async with running_gateway(settings) as gateway:
+    soon = settings.gateway.model_copy(update={"persisted_wait_seconds": 0.2})
+    async with running_gateway(settings.model_copy(update={"gateway": soon})) as gateway:
         yield gateway
 
 

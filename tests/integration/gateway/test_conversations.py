@@ -51,9 +51,7 @@ async def test_a_conversation_id_of_ones_own_makes_it_idempotent(client: httpx.A
 
 async def test_an_idempotency_key_makes_it_idempotent_as_well(client: httpx.AsyncClient) -> None:
     """One conversation for one key."""
-    replies = [
-        await client.post(URL, json={}, headers={"Idempotency-Key": "the-key"}) for _ in range(2)
-    ]
+    replies = [await client.post(URL, json={}, headers={"Idempotency-Key": "the-key"}) for _ in range(2)]
     assert replies[0].json() == replies[1].json()
     assert replies[1].headers["Idempotent-Replayed"] == "true"
 
