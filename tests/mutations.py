@@ -23,6 +23,22 @@ REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
 
 
+_STORE_READ: Final = """        newest = after is None
+        stored = await self._store.window(
+            user,
+            conversation,
+            after=after,
+            before=before,
+            limit=limit,
+            newest=newest,
+            excluding=%s,
+        )
+"""
+_PENDING_READ: Final = "        pending = await self._pending(user, conversation)\n"
+_PENDING_FIRST: Final = _PENDING_READ + _STORE_READ % "pending.touched"
+_PENDING_SECOND: Final = _STORE_READ % "[]" + _PENDING_READ
+
+
 @dataclass(frozen=True)
 class Mutation:
     """A defence (`old` in `file`), what is there without it, and the test that must go red."""
@@ -109,12 +125,12 @@ MUTATIONS: Final = (
     Mutation(
         "pending vs PostgreSQL: read the other way round",
         "common/history.py",
-        "        pending = await self._pending(user, conversation)\n        newest = after is None\n",
-        "        newest = after is None\n        pending = pending_messages([])\n",
+        _PENDING_FIRST,
+        _PENDING_SECOND,
         REBUILDS + "test_what_is_committed_between_two_reads_is_in_the_answer",
     ),
     Mutation(
-        "a reader who joins a rebuild gets what that rebuild saw",
+        "a reader who joins a failed search believes it",
         "common/loading.py",
         "            if not joined:\n                raise\n",
         "            raise\n",

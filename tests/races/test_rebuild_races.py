@@ -17,9 +17,9 @@ from common.domain.messages import numbered
 from common.postgres.store import Store
 from common.redis.cache import Status
 from common.settings import Settings
-from tests.races.conversations import Stage, second_process, stage
-from tests.races.persisting import persist
+from tests.persisting import persist
 from tests.redis_parts import ALICE, NOW, STATE
+from tests.stage import Stage, second_process, stage
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from common.domain.ids import UserId
 from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
 from common.redis.group import Committed
-from tests.races.conversations import Stage
 from tests.redis_parts import ALICE
+from tests.stage import Stage
 
 
 async def persist(scene: Stage, user: UserId = ALICE) -> None:

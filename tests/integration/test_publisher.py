@@ -1,0 +1,201 @@
+"""Changes to conversations that Redis has let go of, and answers that must not depend on where they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.domain.errors import ConversationDeleted, ConversationNotFound, MessageIdConflict
+from common.domain.ids import UserId, new_conversation_id
+from common.domain.messages import new_message, numbered, parse_body
+from common.redis.log import Idempotency
+from common.settings import Settings
+from tests.persisting import persist
+from tests.redis_parts import ALICE, NOW, STATE, message
+from tests.stage import Stage, second_process, stage
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Stage]:
+    async with stage(settings) as made:
+        yield made
+
+
+async def go_cold(scene: Stage) -> None:
+    """Everything is in PostgreSQL and nothing in Redis."""
+    await persist(scene)
+    await scene.drop_caches()
+
+
+async def test_an_append_to_a_cold_conversation_goes_on_with_its_numbers(scene: Stage) -> None:
+    """The header is loaded from PostgreSQL, and the list with it."""
+    conversation = await scene.conversation(messages=3)
+    await go_cold(scene)
+
+    await scene.append(conversation, "after a rest")
+
+    assert await scene.numbers(conversation) == [0, 1, 2, 3]
+
+
+async def test_concurrent_appends_to_a_cold_conversation_are_all_numbered_once(scene: Stage) -> None:
+    """From two processes; whoever loads it, nobody's number is given twice."""
+    conversation = await scene.conversation(messages=3)
+    await go_cold(scene)
+    async with second_process(scene) as other:
+        results = await asyncio.gather(
+            *(
+                parts.publisher.append(ALICE, conversation, [message(str(i))], at_ms=NOW)
+                for i in range(20)
+                for parts in (scene.parts, other)
+            )
+        )
+    given = sorted(numbered(m).sequence_number for result in results for m in result.messages)
+    assert given == list(range(3, 43))
+    assert await scene.numbers(conversation) == list(range(43))
+
+
+async def test_a_message_id_is_known_after_redis_forgot_it(scene: Stage) -> None:
+    """PostgreSQL is asked: the first answer again, its time of arrival too."""
+    conversation = await scene.conversation()
+    sent = {"id": "m-1", "content": "once", "big": 2**80}
+    first = await scene.parts.publisher.append(ALICE, conversation, [new_message(sent, at_ms=NOW)], at_ms=NOW)
+    await go_cold(scene)
+
+    again = await scene.parts.publisher.append(
+        ALICE, conversation, [new_message(sent, at_ms=NOW + 60_000)], at_ms=NOW + 60_000
+    )
+
+    assert again.replayed
+    assert again.messages == first.messages
+    assert await scene.numbers(conversation) == [0]
+    with pytest.raises(MessageIdConflict):
+        await scene.parts.publisher.append(
+            *(ALICE, conversation, [new_message({"id": "m-1", "content": "other"}, at_ms=NOW)]), at_ms=NOW
+        )
+
+
+async def test_a_repeated_append_is_answered_as_it_was_stored(scene: Stage) -> None:
+    """Hot: the message that stands there, not the one that came again with a later time."""
+    conversation = await scene.conversation()
+    first = await scene.parts.publisher.append(
+        ALICE, conversation, [new_message({"id": "m-1", "content": "once"}, at_ms=NOW)], at_ms=NOW
+    )
+    again = await scene.parts.publisher.append(
+        ALICE, conversation, [new_message({"id": "m-1", "content": "once"}, at_ms=NOW + 5)], at_ms=NOW + 5
+    )
+    assert (again.messages, again.position, again.replayed) == (first.messages, first.position, True)
+
+
+async def test_an_idempotency_key_outlives_the_conversation_s_time_in_redis(scene: Stage) -> None:
+    """The key is kept for a day, the header for half an hour."""
+    conversation = await scene.conversation()
+    key = Idempotency("key", "digest")
+    first = await scene.parts.publisher.append(
+        ALICE, conversation, [message("a")], at_ms=NOW, idempotency=key
+    )
+    await persist(scene)
+    await scene.drop(scene.redis.keys.conversation(ALICE, conversation).header)
+    await scene.drop(scene.redis.keys.messages(ALICE, conversation))
+
+    again = await scene.parts.publisher.append(
+        ALICE, conversation, [message("a")], at_ms=NOW, idempotency=key
+    )
+
+    assert again.messages == first.messages
+    assert again.replayed
+
+
+async def test_a_client_s_conversation_id_makes_create_idempotent(scene: Stage) -> None:
+    """Hot, cold, and from many at once: one conversation, one event."""
+    conversation = new_conversation_id()
+    create = scene.parts.publisher.create
+
+    answers = await asyncio.gather(
+        *(create(ALICE, STATE, at_ms=NOW, conversation_id=conversation) for _ in range(20))
+    )
+    await go_cold(scene)
+    header, replayed = await create(ALICE, STATE, at_ms=NOW + 5, conversation_id=conversation)
+
+    assert [was_there for _, was_there in answers].count(False) == 1
+    assert replayed
+    assert header == answers[0][0]
+    assert len(await scene.redis.events()) == 1
+
+
+async def test_a_deleted_conversation_s_id_cannot_be_used_again(scene: Stage) -> None:
+    """Redis has forgotten it; PostgreSQL has its gravestone."""
+    conversation = await scene.conversation(messages=2)
+    await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+    await go_cold(scene)
+
+    with pytest.raises(ConversationDeleted):
+        await scene.parts.publisher.create(ALICE, STATE, at_ms=NOW, conversation_id=conversation)
+    with pytest.raises(ConversationNotFound):
+        await scene.append(conversation, "late")
+    with pytest.raises(ConversationNotFound):
+        await scene.numbers(conversation)
+    with pytest.raises(ConversationNotFound):
+        await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+
+
+@pytest.mark.parametrize("cold", [False, True])
+async def test_another_user_s_conversation_is_not_there(scene: Stage, cold: bool) -> None:
+    """Reads, appends, changes and deletes answer as for an id that nobody has."""
+    conversation = await scene.conversation(messages=2)
+    if cold:
+        await go_cold(scene)
+    mallory = UserId("mallory@example.com")
+    publisher, history = scene.parts.publisher, scene.parts.history
+    for attempt in (
+        history.recent(mallory, conversation, 20),
+        history.window(mallory, conversation, after=0, before=None, limit=20),
+        history.page(mallory, conversation, page=1, page_size=20),
+        history.header(mallory, conversation),
+        publisher.append(mallory, conversation, [message()], at_ms=NOW),
+        publisher.update(mallory, conversation, at_ms=NOW, title="mine"),
+        publisher.delete(mallory, conversation, at_ms=NOW),
+    ):
+        with pytest.raises(ConversationNotFound):
+            await attempt
+    assert (await scene.parts.listing.after_cursor(mallory, limit=10)).items == []
+    assert await scene.numbers(conversation) == [0, 1]
+
+
+async def test_a_change_of_a_cold_conversation_is_seen_everywhere(scene: Stage) -> None:
+    """Title, model and metadata; what is not named stays."""
+    conversation = await scene.conversation(messages=1)
+    await go_cold(scene)
+
+    header = await scene.parts.publisher.update(
+        ALICE, conversation, at_ms=NOW + 1, title="New", metadata=b'{"tag":[]}'
+    )
+
+    assert (header.state.title, header.state.model, header.state.metadata) == ("New", None, b'{"tag":[]}')
+    await go_cold(scene)
+    assert await scene.parts.history.header(ALICE, conversation) == header
+    (row,) = (await scene.parts.listing.after_cursor(ALICE, limit=10)).items
+    assert parse_body(row)["title"] == "New"
+
+
+async def test_waiting_for_postgresql_ends_when_it_has_the_message(scene: Stage) -> None:
+    """`ack=persisted`: false while it is pending, true once it is not."""
+    conversation = await scene.conversation()
+    appended = await scene.parts.publisher.append(ALICE, conversation, [message()], at_ms=NOW)
+    wait = scene.parts.publisher.wait_persisted
+
+    assert not await wait(ALICE, conversation, appended.position, within=0.02)
+    await persist(scene)
+    assert await wait(ALICE, conversation, appended.position, within=0.02)
+
+
+async def test_what_only_redis_lost_is_rebuilt_from_pending_events(scene: Stage) -> None:
+    """Somebody deleted a header that never expires: its numbers are not given again."""
+    conversation = await scene.conversation(messages=3)
+    keys = scene.redis.keys.conversation(ALICE, conversation)
+    await scene.redis.client.call("DEL", keys.header, keys.messages)
+
+    await scene.append(conversation, "goes on")
+
+    assert await scene.numbers(conversation) == [0, 1, 2, 3]

@@ -1,0 +1,167 @@
+"""Reads answer the same wherever the messages are: cached, pending, in PostgreSQL, or partly in each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.domain.errors import InvalidCursor
+from common.domain.messages import numbered, parse_body
+from common.listing import make_cursor, parse_cursor
+from common.settings import Settings
+from tests.persisting import persist
+from tests.redis_parts import ALICE, NOW, STATE
+from tests.stage import Stage, stage
+
+PLACES = ["hot", "pending", "partly pending", "cold"]
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Stage]:
+    async with stage(settings, length=4) as made:
+        yield made
+
+
+async def twelve_messages(scene: Stage, place: str):
+    """A conversation of messages 0 to 11, kept in `place`; the cached list holds 4."""
+    conversation = await scene.conversation(messages=7)
+    if place == "partly pending":
+        await persist(scene)
+    for i in range(7, 12):
+        await scene.append(conversation, str(i))
+    if place in ("hot", "cold"):
+        await persist(scene)
+    if place != "hot":
+        await scene.drop(scene.redis.keys.messages(ALICE, conversation))
+        await scene.drop_caches()
+    return conversation
+
+
+def numbers(items: list[bytes]) -> list[int]:
+    return [numbered(item).sequence_number for item in items]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 11, 12, 1000])
+async def test_the_most_recent_messages_oldest_first(scene: Stage, place: str, limit: int) -> None:
+    """However many are asked for, more than are cached too."""
+    conversation = await twelve_messages(scene, place)
+    found = await scene.parts.history.recent(ALICE, conversation, limit)
+    assert numbers(found) == list(range(12))[-limit:]
+    assert [parse_body(m)["content"] for m in found] == [str(i) for i in range(12)][-limit:]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("after", "before", "limit", "expected"),
+    [
+        (None, 12, 3, [9, 10, 11]),
+        (None, 10, 3, [7, 8, 9]),
+        (None, 3, 10, [0, 1, 2]),
+        (None, 0, 10, []),
+        (8, None, 2, [9, 10]),
+        (7, None, 10, [8, 9, 10, 11]),
+        (2, None, 3, [3, 4, 5]),
+        (11, None, 10, []),
+        (3, 9, 100, [4, 5, 6, 7, 8]),
+        (3, 9, 2, [4, 5]),
+        (9, 3, 10, []),
+        (None, 2**62, 1, [11]),
+    ],
+)
+async def test_any_window_by_sequence_numbers(
+    *, scene: Stage, place: str, after: int | None, before: int | None, limit: int, expected: list[int]
+) -> None:
+    """Both ends exclusive; with `after` the first of them, with `before` alone the last."""
+    conversation = await twelve_messages(scene, place)
+    found = await scene.parts.history.window(ALICE, conversation, after=after, before=before, limit=limit)
+    assert numbers(found) == expected
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_the_full_history_page_by_page(scene: Stage, place: str, descending: bool) -> None:
+    """Every message once, and the total on each page."""
+    conversation = await twelve_messages(scene, place)
+    seen: list[int] = []
+    for page in (1, 2, 3, 4):
+        found = await scene.parts.history.page(
+            ALICE, conversation, page=page, page_size=5, descending=descending
+        )
+        assert found.total == 12
+        seen += numbers(found.items)
+    assert seen == (list(range(12))[::-1] if descending else list(range(12)))
+
+
+async def test_an_empty_conversation_reads_as_empty_without_postgresql(scene: Stage) -> None:
+    """Its header says that there is nothing to load."""
+    conversation = await scene.conversation()
+    assert await scene.numbers(conversation) == []
+    assert (await scene.parts.history.page(ALICE, conversation, page=1, page_size=5)).items == []
+    assert scene.store.loads == 0
+
+
+@pytest.mark.parametrize("place", ["hot", "pending", "partly pending", "cold"])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_conversations_by_cursor_and_by_page(settings: Settings, place: str, whole: bool) -> None:
+    """Newest first, each once, whether the cached list is the whole or ends at its floor."""
+    redis = settings.redis.model_copy(update={"list_max_conversations": 100 if whole else 3})
+    async with stage(settings.model_copy(update={"redis": redis})) as scene:
+        made: list[str] = []
+        for i in range(11):
+            if i == 6 and place == "partly pending":
+                await persist(scene)
+            # Three of a time, so that the order among equals is tried too.
+            header, _ = await scene.parts.publisher.create(ALICE, STATE, at_ms=NOW + i // 3)
+            made.append(header.id)
+        await scene.parts.publisher.delete(ALICE, made.pop(4), at_ms=NOW)  # type: ignore[arg-type]
+        if place in ("hot", "cold"):
+            await persist(scene)
+        if place != "hot":
+            await scene.drop_caches()
+
+        by_cursor: list[str] = []
+        cursor = None
+        while True:
+            listed = await scene.parts.listing.after_cursor(ALICE, limit=2, cursor=cursor)
+            by_cursor += [parse_body(item)["conversation_id"] for item in listed.items]
+            cursor = listed.next_cursor
+            if cursor is None:
+                break
+        by_page: list[str] = []
+        for page in range(1, 6):
+            found = await scene.parts.listing.page(ALICE, page=page, page_size=3)
+            assert found.total == 10
+            by_page += [parse_body(item)["conversation_id"] for item in found.items]
+
+        assert sorted(by_cursor) == sorted(made)
+        assert by_cursor == by_page
+
+
+async def test_conversations_since_a_time(scene: Stage) -> None:
+    """`days`: cached or not, by cursor or by page."""
+    old = await scene.conversation()
+    new, _ = await scene.parts.publisher.create(ALICE, STATE, at_ms=NOW + 1000)
+    for _ in range(2):
+        listed = await scene.parts.listing.after_cursor(ALICE, limit=10, since_ms=NOW + 1)
+        assert [parse_body(item)["conversation_id"] for item in listed.items] == [new.id]
+        paged = await scene.parts.listing.page(ALICE, page=1, page_size=10, since_ms=NOW + 1)
+        assert (len(paged.items), paged.total) == (1, 1)
+        assert (await scene.parts.listing.page(ALICE, page=1, page_size=10)).total == 2
+        await persist(scene)
+        await scene.drop_caches()
+    assert old != new.id
+
+
+def test_a_cursor_comes_back_as_it_was_made() -> None:
+    """And anything else is refused."""
+    conversation = STATE and "00000000-0000-4000-8000-000000000000"
+    assert parse_cursor(make_cursor(NOW, conversation)) == (NOW, conversation)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!!!!", "MTIz", "LTEuYQ", "a" * 5000, "\udcff", "１２"])
+def test_a_made_up_cursor_is_refused(cursor: str) -> None:
+    """In one way, whatever is wrong with it."""
+    with pytest.raises(InvalidCursor):
+        parse_cursor(cursor)
