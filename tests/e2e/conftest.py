@@ -1,12 +1,14 @@
 """Data directories for instances that tests start."""
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.instances import RunningUp, running_up
 from tools.embedded.home import embedded_home, remove_home
 
 
@@ -25,6 +27,13 @@ def data_dir() -> Generator[Path]:
     """A data directory for this test alone."""
     with temporary_data_dir() as directory:
         yield directory
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(shared_data_dir: Path) -> AsyncGenerator[RunningUp]:
+    """A running instance for all tests of a module, with two gateway workers."""
+    async with running_up(shared_data_dir, "--workers", "2") as up:
+        yield up
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.instances import running_up
+from tests.instances import RunningUp, command_of, running_up
 from tools.embedded.home import embedded_home, remove_home
-from tools.instance import running_instance
 from tools.paths import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -33,40 +32,27 @@ async def test_no_permission_above_the_data_is_changed(data_dir: Path) -> None:
     _forget(place)
 
 
-async def test_what_is_secret_is_for_its_owner_only(shared_data_dir: Path) -> None:
+def test_what_is_secret_is_for_its_owner_only(up: RunningUp) -> None:
     """Passwords and the token secret are in files that nobody else can read, and in no command line."""
-    async with running_up(shared_data_dir) as up:
-        assert stat.S_IMODE(shared_data_dir.stat().st_mode) == 0o700
-        private = [shared_data_dir / "instance.json", *(shared_data_dir / "secrets").iterdir()]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
-        secrets = [path.read_text().strip() for path in (shared_data_dir / "secrets").iterdir()]
-        commands = " ".join(" ".join(process.cmdline()) for process in up.descendants())
-        logs = "".join(path.read_text() for path in (shared_data_dir / "logs").glob("*.log"))
-        assert len(secrets) == 3
-        assert not [secret for secret in secrets if secret in commands or secret in logs]
+    assert stat.S_IMODE(up.data_dir.stat().st_mode) == 0o700
+    kept = list((up.data_dir / "secrets").iterdir())
+    private = [up.data_dir / "instance.json", *kept]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    secrets = [path.read_text().strip() for path in kept]
+    commands = " ".join(command_of(process) for process in up.descendants())
+    logs = "".join(path.read_text() for path in (up.data_dir / "logs").glob("*.log"))
+    assert len(secrets) == 3
+    assert not [secret for secret in secrets if secret in commands or secret in logs]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
-async def test_as_root_no_server_runs_as_root(shared_data_dir: Path) -> None:
+def test_as_root_no_server_runs_as_root(up: RunningUp) -> None:
     """PostgreSQL and Valkey run as a system user that has no shell."""
-
-    async with running_up(shared_data_dir) as up:
-        for name in ("bin/postgres -D", "valkey-server"):
-            server = up.find(name)
-            assert server.uids().effective != 0
-            assert server.gids().effective != 0
-            assert pwd.getpwuid(server.uids().real).pw_shell.endswith(("nologin", "false"))
-
-
-async def test_the_token_secret_stays_the_same(shared_data_dir: Path) -> None:
-    """Tokens that were handed out are still good after a restart."""
-    seen: set[str] = set()
-    for _ in range(2):
-        async with running_up(shared_data_dir):
-            instance = running_instance(shared_data_dir)
-            assert instance is not None
-            seen.add(instance.jwt_secret)
-    assert len(seen) == 1
+    for name in ("bin/postgres -D", "valkey-server"):
+        server = up.find(name)
+        assert server.uids().effective != 0
+        assert server.gids().effective != 0
+        assert pwd.getpwuid(server.uids().real).pw_shell.endswith(("nologin", "false"))
 
 
 def _permissions(path: Path) -> tuple[int, int, int]:

@@ -1,26 +1,16 @@
 """A process of the instance that dies is started again, in the same place, and somebody is told."""
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
 import asyncpg
 import psutil
 import pytest
 import redis.asyncio
 import redis.exceptions
 
-from tests.instances import RunningUp, command_of, running_up, wait_gone
+from tests.instances import RunningUp, command_of, wait_gone
 from tests.waiting import wait_until
 from tools.up.port import is_ready
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-async def up(shared_data_dir: Path) -> AsyncGenerator[RunningUp]:
-    """A running instance with two gateway workers."""
-    async with running_up(shared_data_dir, "--workers", "2") as up:
-        yield up
 
 
 @pytest.mark.parametrize("name", ["gateway", "persister", "cache_builder"])
