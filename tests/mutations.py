@@ -1,6 +1,6 @@
 """Takes each defence out, one at a time, and shows that a test goes red.
 
-    ./turnlog test --mutations        (or: python -m tests.mutations [words of a name …])
+    .venv/bin/python -m tests.mutations [words of a name …]
 
 Each mutation is made in a copy of the tree; it must be found there exactly once, so that a defence that was
 moved is noticed. Not part of the suite: it runs the suite's tests many times over.
@@ -8,6 +8,7 @@ moved is noticed. Not part of the suite: it runs the suite's tests many times ov
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 LEFT_BEHIND: Final = (".git", ".venv", ".turnlog", "__pycache__", ".hypothesis", ".pytest_cache")
 REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
+WRITER: Final = "tests/races/test_writer_races.py::"
+CONVERGENCE: Final = "tests/properties/test_writer_convergence.py::test_any_delivery_ends_in_the_same_rows"
+WRITE_SQL: Final = "common/postgres/queries/write.sql"
 
 
 _STORE_READ: Final = """        newest = after is None
@@ -178,6 +182,69 @@ MUTATIONS: Final = (
         "{user}",
         LOG + "test_any_user_id_is_safe_in_a_key",
     ),
+    Mutation(
+        "writer: redelivery after delete finds no gravestone",
+        "common/postgres/writer.py",
+        "    living = [change for change in changes if not tallies[change.key].gone]",
+        "    living = list(changes)",
+        WRITER + "test_a_redelivery_after_a_delete_brings_nothing_back",
+    ),
+    Mutation(
+        "writer: a delete in two transactions, conversations are not locked (delete, then append)",
+        WRITE_SQL,
+        "FOR NO KEY UPDATE OF c",
+        "",
+        WRITER + "test_a_stale_append_meets_a_delete_that_is_not_committed_yet",
+    ),
+    Mutation(
+        "writer: a delete in two transactions, conversations are not locked (append, then delete)",
+        WRITE_SQL,
+        "FOR NO KEY UPDATE OF c",
+        "",
+        WRITER + "test_a_delete_meets_an_append_that_is_not_committed_yet",
+    ),
+    Mutation(
+        "writer: one snapshot for the whole transaction",
+        "common/postgres/writer.py",
+        'connection.transaction(isolation="read_committed")',
+        'connection.transaction(isolation="repeatable_read")',
+        WRITER + "test_two_appends_at_once_are_both_counted",
+    ),
+    Mutation(
+        "writer: tombstones are not looked at",
+        WRITE_SQL,
+        "        payload, version, edited)\nWHERE NOT EXISTS (",
+        "        payload, version, edited)\nWHERE true OR NOT EXISTS (",
+        WRITER + "test_a_late_event_of_a_removed_message_does_not_bring_it_back",
+    ),
+    Mutation(
+        "writer: batches lock in the order of their events",
+        "common/postgres/changes.py",
+        "[changes[key] for key in sorted(changes)]",
+        "list(changes.values())",
+        WRITER + "test_batches_in_opposite_orders_do_not_deadlock",
+    ),
+    Mutation(
+        "writer: an older edit wins when it comes last",
+        WRITE_SQL,
+        "m.sequence_number = n.sequence_number AND m.version < n.version",
+        "m.sequence_number = n.sequence_number",
+        CONVERGENCE,
+    ),
+    Mutation(
+        "writer: an older title wins when it comes last",
+        WRITE_SQL,
+        "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > c.state_version THEN n.title",
+        "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > 0 THEN n.title",
+        CONVERGENCE,
+    ),
+    Mutation(
+        "writer: redelivered messages are counted again",
+        "common/postgres/writer.py",
+        "        rows = [row for row in rows if _place(row) in places]\n",
+        "",
+        CONVERGENCE,
+    ),
 )
 
 
@@ -190,9 +257,15 @@ def main(words: list[str]) -> int:
         killed = _goes_red(mutation)
         survived += not killed
         verdict = "red  " if killed else "GREEN"
-        print(f"{verdict} {time.monotonic() - began:5.1f} s  {mutation.name}  [{mutation.test}]", flush=True)
-    print(f"{len(chosen)} defences taken out, {len(chosen) - survived} noticed, {survived} not noticed")
+        say(f"{verdict} {time.monotonic() - began:5.1f} s  {mutation.name}  [{mutation.test}]")
+    say(f"{len(chosen)} defences taken out, {len(chosen) - survived} noticed, {survived} not noticed")
     return 1 if survived or not chosen else 0
+
+
+def say(line: str) -> None:
+    """Print a line at once: a run takes minutes."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _goes_red(mutation: Mutation) -> bool:
@@ -205,18 +278,13 @@ def _goes_red(mutation: Mutation) -> bool:
             raise SystemExit(f"{mutation.name}: {mutation.file} does not hold the defence exactly once")
         file.write_text(text.replace(mutation.old, mutation.new))
         command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutation.test]
-        run = subprocess.run(command, cwd=tree, env=_environment(tree), capture_output=True, text=True)
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         if run.returncode not in (0, 1):
             raise SystemExit(
                 f"{mutation.name}: the test did not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
             )
         return run.returncode == 1
-
-
-def _environment(tree: Path) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(tree)}
 
 
 if __name__ == "__main__":

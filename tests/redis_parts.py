@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from common.contract.stream import decode
 from common.domain.conversations import State
 from common.domain.ids import ConversationId, UserId, new_conversation_id
 from common.domain.messages import NewMessage, new_message
 from common.redis.cache import Cache
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
-from common.redis.group import ConsumerGroup, Entry
+from common.redis.group import Committed, ConsumerGroup, Entry
 from common.redis.keys import Keys
 from common.redis.log import FRESH, Creation, EventLog
 from common.settings import RedisSettings
@@ -42,9 +43,6 @@ class RedisParts:
 
     async def persist_all(self, user: UserId = ALICE) -> list[Entry]:
         """Do to Redis what a persister does after its commit, for all that waits in `user`'s partition."""
-        from common.contract.stream import decode
-        from common.redis.group import Committed
-
         partition = self.keys.partition(user)
         await self.group.create(partition)
         entries = await self.group.read_new(self.client, partition, "test", count=10_000, block_ms=1)
@@ -62,7 +60,7 @@ class RedisParts:
 
 
 @asynccontextmanager
-async def redis_parts(url: str, **settings: Any) -> AsyncIterator[RedisParts]:
+async def redis_parts(url: str, **settings: Any) -> AsyncGenerator[RedisParts]:
     """All of `common.redis`, connected to `url`."""
     redis = RedisSettings(**settings)
     client = RedisClient(url)

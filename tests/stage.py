@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,9 +51,9 @@ class GatedStore(Store):
         self.loads = 0
         self.list_loads = 0
 
-    async def load(self, user: UserId, conversation_id: ConversationId, limit: int) -> Loaded | None:
+    async def load(self, user: UserId, conversation: ConversationId, limit: int) -> Loaded | None:
         self.loads += 1
-        answer = await super().load(user, conversation_id, limit)
+        answer = await super().load(user, conversation, limit)
         await self.after_load.wait()
         return answer
 
@@ -107,7 +107,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(settings: Settings, *, length: int = 50, lease_seconds: float = 5.0) -> AsyncIterator[Stage]:
+async def stage(settings: Settings, *, length: int = 50, lease_seconds: float = 5.0) -> AsyncGenerator[Stage]:
     """Parts as a gateway has them, without a cache builder."""
     redis_settings = settings.redis.model_copy(update={"session_max_messages": length})
     builder_settings = settings.cache_builder.model_copy(update={"lease_seconds": lease_seconds})
@@ -121,7 +121,7 @@ async def stage(settings: Settings, *, length: int = 50, lease_seconds: float = 
 
 
 @asynccontextmanager
-async def second_process(stage: Stage, store: Store | None = None) -> AsyncIterator[Conversations]:
+async def second_process(stage: Stage, store: Store | None = None) -> AsyncGenerator[Conversations]:
     """The parts of another process on the same servers: nothing in memory is shared with the first,
     but for the store where none is given."""
     client = RedisClient(stage.settings.redis.dsn)

@@ -87,9 +87,7 @@ async def test_a_message_id_with_another_body_is_refused(redis: RedisParts) -> N
     await redis.log.append(ALICE, conversation, [message("a", id="m-1")], at_ms=NOW)
 
     with pytest.raises(MessageIdConflict, match="m-1"):
-        await redis.log.append(
-            ALICE, conversation, [message("new"), message("other", id="m-1")], at_ms=NOW
-        )
+        await redis.log.append(ALICE, conversation, [message("new"), message("other", id="m-1")], at_ms=NOW)
 
     assert len(await redis.events()) == 2
 

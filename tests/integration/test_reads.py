@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.domain.errors import InvalidCursor
+from common.domain.ids import ConversationId, new_conversation_id
 from common.domain.messages import numbered, parse_body
 from common.listing import make_cursor, parse_cursor
 from common.settings import Settings
@@ -23,7 +24,7 @@ async def scene(settings: Settings) -> AsyncIterator[Stage]:
         yield made
 
 
-async def twelve_messages(scene: Stage, place: str):
+async def twelve_messages(scene: Stage, place: str) -> ConversationId:
     """A conversation of messages 0 to 11, kept in `place`; the cached list holds 4."""
     conversation = await scene.conversation(messages=7)
     if place == "partly pending":
@@ -108,14 +109,14 @@ async def test_conversations_by_cursor_and_by_page(settings: Settings, place: st
     """Newest first, each once, whether the cached list is the whole or ends at its floor."""
     redis = settings.redis.model_copy(update={"list_max_conversations": 100 if whole else 3})
     async with stage(settings.model_copy(update={"redis": redis})) as scene:
-        made: list[str] = []
+        made: list[ConversationId] = []
         for i in range(11):
             if i == 6 and place == "partly pending":
                 await persist(scene)
             # Three of a time, so that the order among equals is tried too.
             header, _ = await scene.parts.publisher.create(ALICE, STATE, at_ms=NOW + i // 3)
             made.append(header.id)
-        await scene.parts.publisher.delete(ALICE, made.pop(4), at_ms=NOW)  # type: ignore[arg-type]
+        await scene.parts.publisher.delete(ALICE, made.pop(4), at_ms=NOW)
         if place in ("hot", "cold"):
             await persist(scene)
         if place != "hot":
@@ -156,11 +157,11 @@ async def test_conversations_since_a_time(scene: Stage) -> None:
 
 def test_a_cursor_comes_back_as_it_was_made() -> None:
     """And anything else is refused."""
-    conversation = STATE and "00000000-0000-4000-8000-000000000000"
-    assert parse_cursor(make_cursor(NOW, conversation)) == (NOW, conversation)  # type: ignore[arg-type]
+    conversation = new_conversation_id()
+    assert parse_cursor(make_cursor(NOW, conversation)) == (NOW, conversation)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "!!!!", "MTIz", "LTEuYQ", "a" * 5000, "\udcff", "１２"])
+@pytest.mark.parametrize("cursor", ["", "x", "!!!!", "MTIz", "LTEuYQ", "a" * 5000, "\udcff", "\uff11\uff12"])
 def test_a_made_up_cursor_is_refused(cursor: str) -> None:
     """In one way, whatever is wrong with it."""
     with pytest.raises(InvalidCursor):
