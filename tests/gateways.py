@@ -13,7 +13,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from common.settings import Settings
-from services.gateway.__main__ import open_gateway
+from services.gateway.worker import open_gateway
 from tests.waiting import wait_until
 from tools.embedded.server import free_port
 from tools.token import mint_token

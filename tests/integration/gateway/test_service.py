@@ -16,13 +16,13 @@ from pydantic import TypeAdapter
 
 from common.redis.client import RedisClient
 from common.settings import ChatHistoryMode, Settings
-from services.gateway.__main__ import open_gateway
 from services.gateway.conversations import Conversations
 from services.gateway.health import Health
 from services.gateway.me import Me
 from services.gateway.messages import Messages
 from services.gateway.operations import Bound, operations_of
 from services.gateway.pages import Pages
+from services.gateway.worker import open_gateway
 from tests.gateways import RunningGateway, problem_fields, running_gateway
 from tests.waiting import wait_until
 

@@ -1,0 +1,89 @@
+"""Where the gateway is wired together: each worker process opens this for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+from common.assembly import Conversations as Parts
+from common.assembly import assemble, keys_for
+from common.observability.logging import configure_logging
+from common.postgres.pool import open_pool
+from common.postgres.store import Store
+from common.redis.client import RedisClient
+from common.redis.functions import Functions
+from common.redis.misses import MissAsker
+from common.runtime import exit_with_parent
+from common.settings import Settings, load_settings
+from services.gateway.access import AccessLog
+from services.gateway.app import App, create_app
+from services.gateway.conversations import Conversations
+from services.gateway.health import Health
+from services.gateway.identity.authenticator import make_authenticator
+from services.gateway.lifespan import Lifespan, cancel_and_wait
+from services.gateway.me import Me
+from services.gateway.messages import Messages
+from services.gateway.pages import Pages
+from services.gateway.readiness import RedisReadiness, store_probe
+
+SERVICE: Final = "gateway"
+
+
+def load_worker() -> Lifespan:
+    """What a worker serves. Called in the worker's own process, before its event loop runs."""
+    exit_with_parent()
+    settings = load_settings()
+    configure_logging(SERVICE, settings.observability)
+    return Lifespan(partial(open_gateway, settings))
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
+    """The application, connected; raises UnsafeConfiguration where it must not serve.
+
+    Redis may be away: it is then checked as soon as it is back, and the gateway is not ready before.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(settings.postgres, application_name="turnlog-gateway")
+        )
+        store = Store(pool)
+        client = RedisClient(settings.redis.dsn)
+        stack.push_async_callback(client.aclose)
+        functions, keys = Functions(client), keys_for(settings)
+        redis = RedisReadiness(functions, keys)
+        await redis.first_try()
+        asker = MissAsker(
+            client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds
+        )
+        access_log = AccessLog()
+        for task in (redis.run(), asker.listen(), access_log.run()):
+            _in_background(stack, task)
+        parts = assemble(settings, functions, store, asker=asker)
+        health = Health({"redis": redis.probe, "postgres": store_probe(store)})
+        yield create_gateway(settings, parts, health, access_log)
+
+
+def create_gateway(settings: Settings, parts: Parts, health: Health, access_log: AccessLog) -> App:
+    """The application over what is connected."""
+    limits = settings.limits
+    resources: list[object] = [
+        Conversations(parts.history, parts.listing, parts.publisher, limits),
+        Messages(
+            parts.history,
+            parts.publisher,
+            limits,
+            persisted_wait_seconds=settings.gateway.persisted_wait_seconds,
+        ),
+        Me(settings.mode),
+        health,
+    ]
+    resources.append(Pages(resources))
+    return create_app(resources, make_authenticator(settings), access_log)
+
+
+def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    stack.push_async_callback(cancel_and_wait, asyncio.get_running_loop().create_task(work))
