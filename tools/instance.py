@@ -79,7 +79,10 @@ def instance_lock(data_dir: Path) -> Generator[None]:
 
     The lock is the kernel's, so that not even a crash leaves it behind.
     """
-    descriptor = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandError(_not_ours(data_dir, error)) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +123,13 @@ def _is_locked(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise CommandError(_not_ours(path.parent, error)) from None
     return False
+
+
+def _not_ours(data_dir: Path, error: OSError) -> str:
+    return f"cannot use the data directory {data_dir}: {error.strerror}; it belongs to {data_dir.owner()}"
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -132,6 +132,15 @@ def test_modes_without_redis_need_no_redis(tmp_path: Path) -> None:
     assert servers.database_url == own.dsn
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps the data elsewhere")
+def test_root_does_not_start_empty_over_data_of_another_user(tmp_path: Path) -> None:
+    """`sudo ./turnlog up` on one's own data says whose they are, instead of looking as if they were lost."""
+    (tmp_path / "postgres").mkdir()
+    os.chown(tmp_path / "postgres", 1, 1)
+    with pytest.raises(CommandError, match=r"were made by \w+: run ./turnlog as"):
+        embedded_home(tmp_path)
+
+
 def test_the_home_of_embedded_servers_is_remembered(tmp_path: Path) -> None:
     """The same data directory leads to the same data, and a removed one never comes back to life."""
     home = embedded_home(tmp_path)

@@ -67,6 +67,11 @@ def embedded_home(data_dir: Path) -> EmbeddedHome:
                 f" Put it back, or remove {record} to start empty."
             )
         return EmbeddedHome(data_dir, path, account, path.parent / "programs")
+    if (data_dir / "postgres").exists():
+        owner = (data_dir / "postgres").owner()
+        raise CommandError(
+            f"the data in {data_dir} were made by {owner}: run ./turnlog as {owner}, not as root"
+        )
     shared = shared_directory(account)
     # A random name, not one made from the path: a data directory that was removed must not come back to life.
     path = shared / secrets.token_hex(8)
