@@ -8,6 +8,7 @@ from common.settings import SettingsError
 from tools import migrate, schema, service, suite
 from tools.errors import CommandError
 from tools.lock import lock
+from tools.token import token
 from tools.up.command import up
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command()(service.gateway)
 app.command()(service.persister)
 app.command("cache-builder")(service.cache_builder)
 app.command("migrate")(migrate.migrate_command)
+app.command()(token)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
 app.command()(schema.schema)
 app.command()(lock)

@@ -1,14 +1,33 @@
-"""Minting bearer tokens: what the gateway checks (services/gateway/identity), made here for people."""
+"""`turnlog token`: a bearer token for the running instance, so that several users can be tried.
 
-from __future__ import annotations
+What is minted here the gateway checks (services/gateway/identity).
+"""
 
 import time
+from typing import Annotated
 
 import jwt
+import typer
 
 from common.settings import IdentitySettings
+from tools.errors import CommandError
+from tools.instance import load_instance
+from tools.paths import DEFAULT_DATA_DIR, DataDir
 
 DEFAULT_LIFETIME_SECONDS = 86_400
+
+
+def token(
+    user: Annotated[str, typer.Option(help="Whose token: any user id.")],
+    hours: Annotated[float, typer.Option(min=0.01, help="For how long it is valid.")] = 24,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Print a token that says its bearer is USER. Send it as `Authorization: Bearer …`."""
+    identity = load_instance(data_dir).identity
+    try:
+        print(mint_token(identity, user, lifetime_seconds=int(hours * 3600)))
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def mint_token(
