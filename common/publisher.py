@@ -46,14 +46,18 @@ UNSET: Final = Unset()
 class Appended:
     """An append's answer: the messages as stored, and where they stand on the log.
 
-    `replayed` says that all were there before this call; `position` is then that of the first append
-    where it is still known.
+    `known` of them were there before this call.
     """
 
     conversation_id: ConversationId
     messages: list[bytes]
     position: Position | None
-    replayed: bool
+    known: int
+
+    @property
+    def replayed(self) -> bool:
+        """Whether all were there; `position` is then that of the first append, where it is still known."""
+        return self.known == len(self.messages)
 
 
 class Publisher:
@@ -247,7 +251,7 @@ class Publisher:
         if receipt.known:
             ours |= await self._history.by_number(user, conversation, receipt.sequence_numbers)
         ordered = [ours[number] for number in receipt.sequence_numbers]
-        return Appended(conversation, ordered, receipt.position, receipt.known == len(messages))
+        return Appended(conversation, ordered, receipt.position, receipt.known)
 
     async def _on_loaded(
         self,

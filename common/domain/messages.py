@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, cast
 
 import orjson
@@ -27,6 +27,7 @@ BIGINT_MAX: Final = 2**63 - 1
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z")
 _WHITE = re.compile(r"\s+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -41,6 +42,11 @@ def parse_timestamp(text: str) -> datetime:
         return datetime.fromisoformat(fraction).astimezone(UTC)
     except OverflowError as error:
         raise ValueError("must lie within the years 1 to 9999 in UTC") from error
+
+
+def timestamp_ms(text: str) -> int:
+    """RFC 3339 `text` as milliseconds since 1970 UTC, cut; negative before. Raises ValueError."""
+    return (parse_timestamp(text) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _checked_timestamp(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from common.domain.ids import ConversationId, Position, UserId
+from common.domain.ids import ConversationId, Position, UserId, position_order
 from common.redis.client import Argument, RedisClient
 from common.redis.functions import Functions
 from common.redis.keys import Keys
@@ -51,12 +51,22 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """How far behind the group is: `waiting` entries not yet read, `pending` read and not settled."""
+    """How far behind the group is: `waiting` entries not yet read, `pending` read and not settled.
+
+    `delivered` is the last one that was read.
+    """
 
     length: int
     waiting: int
     pending: int
     oldest_pending: Position | None
+    delivered: Position | None = None
+
+    def has_settled(self, position: Position) -> bool:
+        """Whether the entry at `position` and all before it are in PostgreSQL (or parked)."""
+        if self.delivered is None or position_order(self.delivered) < position_order(position):
+            return False
+        return self.oldest_pending is None or position_order(self.oldest_pending) > position_order(position)
 
 
 class ConsumerGroup:
@@ -182,7 +192,13 @@ class ConsumerGroup:
         oldest = Position(pending[1].decode()) if pending[1] else None
         # `lag` is unknown (nil) where entries in the middle were deleted: the length is the bound.
         waiting = facts.get(b"lag")
-        return PartitionLag(length, length if waiting is None else waiting, pending[0], oldest)
+        return PartitionLag(
+            length,
+            length if waiting is None else waiting,
+            pending[0],
+            oldest,
+            Position(facts[b"last-delivered-id"].decode()) if facts else None,
+        )
 
 
 def _entries(partition: int, found: Sequence[Any]) -> list[Entry]:
