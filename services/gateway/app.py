@@ -17,6 +17,7 @@ from common.domain.errors import Busy, TurnlogError
 from services.gateway import problems
 from services.gateway.access import AccessLog, Surroundings
 from services.gateway.identity.authenticator import Authenticator
+from services.gateway.identity.principal import Principal
 from services.gateway.operations import Bound, Call, Operation, operations_of, path_conversation
 from services.gateway.problems import Problem
 from services.gateway.queries import parse_query
@@ -66,7 +67,7 @@ def _responder(bound: Bound, authenticator: Authenticator) -> Responder:
     no_parameters = described.query()
 
     async def respond(req: Request, resp: Response, conversation_id: str | None = None) -> None:
-        caller = None if described.public else authenticator.identify(req.get_header("Authorization"))
+        caller = None if described.public else _caller(req, authenticator)
         req.context.caller = caller
         conversation = path_conversation(conversation_id) if conversation_id is not None else None
         parameters = parse_query(query, req) if req.query_string else no_parameters
@@ -78,6 +79,10 @@ def _responder(bound: Bound, authenticator: Authenticator) -> Responder:
             resp.set_header(name, value)
 
     return respond
+
+
+def _caller(req: Request, authenticator: Authenticator) -> Principal:
+    return authenticator.identify(req.get_header("Authorization"), req.get_header("Host"))
 
 
 async def _problem(_: Request, resp: Response, problem: Problem, __: dict[str, Any]) -> None:

@@ -19,16 +19,34 @@ class Authenticator:
     A token that is sent counts in every mode, so a bad one is never taken for the test user.
     """
 
-    def __init__(self, verifier: TokenVerifier | None, test_user: Principal | None) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier | None,
+        test_user: Principal | None = None,
+        *,
+        test_user_anywhere: bool = False,
+    ) -> None:
         self._verifier = verifier
         self._test_user = test_user
+        self._test_user_anywhere = test_user_anywhere
 
-    def identify(self, authorization: str | None) -> Principal:
-        """The user behind an Authorization header. Raises Problem (401) where there is none."""
-        if authorization is None:
-            if self._test_user is not None:
-                return self._test_user
+    def identify(self, authorization: str | None, host: str | None) -> Principal:
+        """The user behind an Authorization header, in a request whose Host header is `host`.
+
+        Raises Problem (401) where there is none.
+        """
+        if authorization is not None:
+            return self._bearer(authorization)
+        if self._test_user is None:
             raise _unauthenticated("A bearer token is needed")
+        # A web page anywhere can have its own name resolved to this machine; the browser then sends
+        # that name as the host, and must not be let in as the test user.
+        if not self._test_user_anywhere and not is_loopback(_host_name(host or "")):
+            reason = "Without a token only requests to localhost are answered"
+            raise Problem(UNAUTHENTICATED, reason, errors=[FieldError("Host", reason)], headers=_challenge())
+        return self._test_user
+
+    def _bearer(self, authorization: str) -> Principal:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _unauthenticated("Send `Bearer` and a token")
@@ -41,13 +59,12 @@ class Authenticator:
 
 
 def _unauthenticated(reason: str, challenge: str = "") -> Problem:
-    value = f'Bearer realm="turnlog"{", " if challenge else ""}{challenge}'
-    return Problem(
-        UNAUTHENTICATED,
-        reason,
-        errors=[FieldError("Authorization", reason)],
-        headers={"WWW-Authenticate": value},
-    )
+    field = FieldError("Authorization", reason)
+    return Problem(UNAUTHENTICATED, reason, errors=[field], headers=_challenge(challenge))
+
+
+def _challenge(more: str = "") -> dict[str, str]:
+    return {"WWW-Authenticate": f'Bearer realm="turnlog"{", " if more else ""}{more}'}
 
 
 def make_authenticator(settings: Settings) -> Authenticator:
@@ -60,7 +77,7 @@ def make_authenticator(settings: Settings) -> Authenticator:
     if not settings.mode.has_test_user:
         if verifier is None:
             raise UnsafeConfiguration(f"CHAT_HISTORY_MODE={settings.mode} needs JWT_SECRET")
-        return Authenticator(verifier, None)
+        return Authenticator(verifier)
     gateway = settings.gateway
     if not gateway.allow_public_test_user and not is_loopback(gateway.host):
         raise UnsafeConfiguration(
@@ -70,7 +87,18 @@ def make_authenticator(settings: Settings) -> Authenticator:
     user = parse_user_id(identity.local_test_client_id)
     if user is None:
         raise UnsafeConfiguration("LOCAL_TEST_CLIENT_ID is not a user id: 1 to 200 printable characters")
-    return Authenticator(verifier, Principal(user, identity.local_test_username, IdentityKind.TEST_USER))
+    return Authenticator(
+        verifier,
+        Principal(user, identity.local_test_username, IdentityKind.TEST_USER),
+        test_user_anywhere=gateway.allow_public_test_user,
+    )
+
+
+def _host_name(header: str) -> str:
+    """A Host header without its port; what is malformed becomes a name that nothing has."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0]
 
 
 def is_loopback(host: str) -> bool:

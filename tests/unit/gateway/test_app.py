@@ -47,7 +47,7 @@ def app_of(*resources: object, access_log: AccessLog | None = None) -> App:
 
 async def ask(app: App, path: str, method: str = "GET", **options: Any) -> httpx.Response:
     transport = httpx.ASGITransport(app=cast(Any, app))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.request(method, path, **options)
 
 

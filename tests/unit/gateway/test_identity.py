@@ -87,10 +87,12 @@ def test_a_remembered_token_expires_all_the_same() -> None:
     now = [0.0]
     verifier = TokenVerifier(IDENTITY, clock=lambda: now[0])
     minted = token()
-    assert verifier.verify(minted) is verifier.verify(minted)
-    now[0] = FAR + IDENTITY.jwt_leeway_seconds + 1
-    # Forgotten, it is checked again: by PyJWT's own clock it has not expired.
-    assert verifier.verify(minted) is not None
+    first = verifier.verify(minted)
+    now[0] = FAR + IDENTITY.jwt_leeway_seconds - 1
+    assert verifier.verify(minted) is first
+    now[0] = FAR + IDENTITY.jwt_leeway_seconds
+    # Checked anew: PyJWT, whose clock we cannot turn, still accepts it.
+    assert verifier.verify(minted) is not first
 
 
 def test_few_tokens_are_remembered() -> None:
@@ -119,12 +121,12 @@ def test_only_known_algorithms_can_be_configured(algorithms: tuple[str, ...]) ->
 def test_in_local_mode_nobody_is_the_test_user_and_a_token_counts() -> None:
     """A bad token is refused, never taken for the test user."""
     authenticator = make_authenticator(Settings(identity=IDENTITY))
-    assert authenticator.identify(None).kind is IdentityKind.TEST_USER
-    assert authenticator.identify(f"Bearer {token()}").user_id == "alice"
-    assert authenticator.identify(f"bearer {token()}").user_id == "alice"
+    assert authenticator.identify(None, "localhost").kind is IdentityKind.TEST_USER
+    assert authenticator.identify(f"Bearer {token()}", "localhost").user_id == "alice"
+    assert authenticator.identify(f"bearer {token()}", "example.com").user_id == "alice"
     for header in ("", "Bearer", "Bearer ", "Bearer nonsense", "Basic YTpi", token()):
         with pytest.raises(Problem) as caught:
-            authenticator.identify(header)
+            authenticator.identify(header, "localhost")
         assert caught.value.kind.status == 401
         assert caught.value.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -134,10 +136,22 @@ def test_other_modes_need_a_token(mode: ChatHistoryMode) -> None:
     """Without one: 401; and without a secret to check it with they do not start."""
     authenticator = make_authenticator(Settings(mode=mode, identity=IDENTITY))
     with pytest.raises(Problem) as caught:
-        authenticator.identify(None)
+        authenticator.identify(None, "localhost")
     assert caught.value.kind.status == 401
     with pytest.raises(UnsafeConfiguration, match="JWT_SECRET"):
         make_authenticator(Settings(mode=mode))
+
+
+def test_a_web_page_does_not_become_the_test_user_by_its_name() -> None:
+    """A page whose name was made to mean this machine (DNS rebinding) sends its own name as the host."""
+    authenticator = make_authenticator(Settings())
+    for host in ("localhost", "localhost:8080", "127.0.0.1:1", "[::1]", "[::1]:8080"):
+        assert authenticator.identify(None, host).kind is IdentityKind.TEST_USER
+    for host in ("rebound.example.com", "rebound.example.com:8080", "localhost.example.com", "[", "", None):
+        with pytest.raises(Problem) as caught:
+            authenticator.identify(None, host)
+        assert caught.value.kind.status == 401
+        assert [error.field for error in caught.value.errors] == ["Host"]
 
 
 def test_the_test_user_is_not_let_in_from_outside() -> None:
@@ -146,7 +160,10 @@ def test_the_test_user_is_not_let_in_from_outside() -> None:
     with pytest.raises(UnsafeConfiguration, match="GATEWAY_ALLOW_PUBLIC_TEST_USER"):
         make_authenticator(Settings(gateway=public))
     allowed = public.model_copy(update={"allow_public_test_user": True})
-    assert make_authenticator(Settings(gateway=allowed)).identify(None).kind is IdentityKind.TEST_USER
+    assert (
+        make_authenticator(Settings(gateway=allowed)).identify(None, "chat.example.com").kind
+        is IdentityKind.TEST_USER
+    )
     make_authenticator(Settings(mode=ChatHistoryMode.REDIS, gateway=public, identity=IDENTITY))
 
 
