@@ -194,14 +194,14 @@ MUTATIONS: Final = (
         WRITE_SQL,
         "FOR NO KEY UPDATE OF c",
         "",
-        WRITER + "test_a_stale_append_meets_a_delete_that_is_not_committed_yet",
+        WRITER + "test_a_stale_append_meets_a_delete_that_has_looked_already",
     ),
     Mutation(
         "writer: a delete in two transactions, conversations are not locked (append, then delete)",
         WRITE_SQL,
         "FOR NO KEY UPDATE OF c",
         "",
-        WRITER + "test_a_delete_meets_an_append_that_is_not_committed_yet",
+        WRITER + "test_a_delete_meets_an_append_that_has_looked_already",
     ),
     Mutation(
         "writer: one snapshot for the whole transaction",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ import pytest_asyncio
 
 from common.domain.events import ConversationEvent
 from common.postgres.pool import Pool
+from common.postgres.queries import statement
 from common.postgres.writer import BatchWriter, apply
 from common.settings import Settings
 from tests.record import History, pool_of, recorded, rows_of
@@ -43,7 +45,7 @@ async def test_a_redelivery_after_a_delete_brings_nothing_back(pool: Pool) -> No
     await writer.write(recorded(history.events))
     gravestone = await rows_of(pool)
     await writer.write(recorded(history.events[:-1]))
-    for event in history.events:
+    for event in history.events[:-1]:
         await writer.write(recorded([event]))
     assert await rows_of(pool) == gravestone
     assert gravestone["messages"] == []
@@ -62,32 +64,31 @@ async def test_a_late_event_of_a_removed_message_does_not_bring_it_back(pool: Po
     assert [row["sequence_number"] for row in messages] == [0]
 
 
-@pytest.mark.parametrize("first", ["conversation", "message", "tail"])
-async def test_a_stale_append_meets_a_delete_that_is_not_committed_yet(
-    pool: Pool, bystander: asyncpg.Connection, first: str
+@pytest.mark.parametrize("deletion", ["conversation", "message", "tail"])
+async def test_a_stale_append_meets_a_delete_that_has_looked_already(
+    pool: Pool, bystander: asyncpg.Connection, deletion: str
 ) -> None:
-    """The append's transaction began, and would have looked, before the delete's committed."""
-    history = History()
-    history.created()
+    """The delete has removed all messages there were, and has not committed, when the append comes."""
+    history = await _known(pool)
     stale = history.appended("a")
     deletions = {
         "conversation": history.deleted,
         "message": lambda: history.removed(0),
         "tail": lambda: history.truncated(-1),
     }
-    await _second_meets_uncommitted_first(pool, bystander, [deletions[first]()], [stale])
+    await _meet(pool, bystander, [deletions[deletion]()], after="remove_messages", second=[stale])
     rows = await rows_of(pool)
     assert rows["messages"] == []
     assert rows["conversations"][0]["message_count"] == 0
 
 
-async def test_a_delete_meets_an_append_that_is_not_committed_yet(
+async def test_a_delete_meets_an_append_that_has_looked_already(
     pool: Pool, bystander: asyncpg.Connection
 ) -> None:
-    """The delete's transaction began before the messages that it has to remove could be seen."""
-    history = History()
-    appended, deleted = history.appended("a", "b"), history.deleted()
-    await _second_meets_uncommitted_first(pool, bystander, [appended], [deleted])
+    """The append has seen that the conversation lives, and has not written, when the delete comes."""
+    history = await _known(pool)
+    stale, deleted = history.appended("a", "b"), history.deleted()
+    await _meet(pool, bystander, [stale], after="lock_conversations", second=[deleted])
     rows = await rows_of(pool)
     assert rows["messages"] == []
     assert rows["conversations"][0]["deleted_at"] is not None
@@ -95,43 +96,86 @@ async def test_a_delete_meets_an_append_that_is_not_committed_yet(
 
 async def test_two_appends_at_once_are_both_counted(pool: Pool, bystander: asyncpg.Connection) -> None:
     """A count is of what is there when it is its turn; a redelivery in the other writer counts nothing."""
-    history = History()
+    history = await _known(pool)
     one, two = history.appended("a", "b"), history.appended("c")
-    await _second_meets_uncommitted_first(pool, bystander, [one], [two, one])
+    await _meet(pool, bystander, [one], after="update_conversations", second=[two, one])
     [conversation] = (await rows_of(pool))["conversations"]
     assert (conversation["message_count"], conversation["preview"]) == (3, "c")
 
 
-async def test_batches_in_opposite_orders_do_not_deadlock(pool: Pool) -> None:
-    """Every batch locks in one order, whatever order its events are in."""
-    histories = [History() for _ in range(20)]
-    for history in histories:
-        history.created()
-        history.appended("a")
-    events = [event for history in histories for event in history.events]
-    batches = [events, events[::-1]] * 10
-    await asyncio.gather(*(BatchWriter(pool).write(recorded(batch)) for batch in batches))
+async def test_batches_in_opposite_orders_do_not_deadlock(pool: Pool, bystander: asyncpg.Connection) -> None:
+    """Every batch locks in one order, whatever order its events are in.
+
+    Both are held up in the middle: one order would have the first half, the other the second.
+    """
+    await _known(pool)  # else both would wait for the user's row, before any conversation
+    histories = [History() for _ in range(5)]
+    events = [history.appended("a") for history in histories]
+    async with pool.acquire() as holder, holder.transaction():
+        await apply(holder, recorded([events[2]]))
+        writers = [BatchWriter(pool).write(recorded(batch)) for batch in (events, events[::-1])]
+        both = asyncio.gather(*writers)
+        await wait_until(lambda: _waiting(bystander, 2))
+    await both
     rows = await rows_of(pool)
-    assert [row["message_count"] for row in rows["conversations"]] == [1] * 20
+    assert sorted(row["message_count"] for row in rows["conversations"]) == [0, 1, 1, 1, 1, 1]
 
 
-async def _second_meets_uncommitted_first(
+async def _known(pool: Pool) -> History:
+    """A conversation that PostgreSQL has: making a new one would wait for another anyway."""
+    history = History()
+    await BatchWriter(pool).write(recorded([history.created()]))
+    return history
+
+
+class Held:
+    """A connection that stops after one of the writer's statements, until it is let go."""
+
+    def __init__(self, connection: Any, after: str) -> None:
+        self._connection = connection
+        self._after = statement(after)
+        self.reached = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def fetch(self, sql: str, *arguments: object) -> Any:
+        rows = await self._connection.fetch(sql, *arguments)
+        if sql == self._after:
+            self.reached.set()
+            await self.let_go.wait()
+        return rows
+
+
+async def _meet(
     pool: Pool,
     bystander: asyncpg.Connection,
     first: Sequence[ConversationEvent],
+    *,
+    after: str,
     second: Sequence[ConversationEvent],
 ) -> None:
-    """Let `second` go as far as it can while `first` is written and not committed; then commit both."""
-    async with pool.acquire() as holder, holder.transaction():
-        await apply(holder, recorded(first))
-        other = asyncio.create_task(BatchWriter(pool).write(recorded(second)))
+    """Hold `first` up after one statement, let `second` go as far as it can, then let both end."""
+    async with pool.acquire() as connection, asyncio.TaskGroup() as tasks:
+        held = Held(connection, after)
+
+        async def write_first() -> None:
+            async with connection.transaction():
+                await apply(cast(Any, held), recorded(first))
+
+        tasks.create_task(write_first())
+        await held.reached.wait()
+        other = tasks.create_task(BatchWriter(pool).write(recorded(second)))
 
         async def waits_or_is_done() -> bool:
-            waiting = await bystander.fetchval(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            return bool(waiting) or other.done()
+            return other.done() or await _waiting(bystander, 1)
 
         await wait_until(waits_or_is_done)
-    await other
+        held.let_go.set()
+
+
+async def _waiting(bystander: asyncpg.Connection, count: int) -> bool:
+    """Whether `count` writers wait for a lock."""
+    waiting = await bystander.fetchval(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return waiting == count
