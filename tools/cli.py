@@ -7,6 +7,7 @@ import typer
 from common.settings import SettingsError
 from tools import migrate, schema, service, suite
 from tools.errors import CommandError
+from tools.importing.command import import_command
 from tools.lock import lock
 from tools.token import token
 from tools.up.command import up
@@ -26,6 +27,7 @@ app.command("cache-builder")(service.cache_builder)
 app.command("migrate")(migrate.migrate_command)
 app.command()(token)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
+app.command("import")(import_command)
 app.command()(schema.schema)
 app.command()(lock)
 

@@ -173,6 +173,11 @@ class ConsumerGroup:
             raise _group_error(error) from error
         return [name.decode() for name in names]
 
+    async def end(self, partition: int) -> Position | None:
+        """The position of the log's last entry; None where it has none."""
+        found = await self._client.call("XREVRANGE", self._keys.events(partition), "+", "-", "COUNT", 1)
+        return Position(found[0][0].decode()) if found else None
+
     async def lag(self, partition: int) -> PartitionLag:
         """How far behind the group is in one partition."""
         events = self._keys.events(partition)

@@ -1,0 +1,56 @@
+"""What a command that works with conversations needs, connected once and passed on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from common.assembly import Conversations, assemble, keys_for
+from common.domain.errors import TurnlogError
+from common.postgres.pool import Pool, open_pool
+from common.postgres.store import Store
+from common.redis.client import RedisClient
+from common.redis.functions import Functions
+from common.redis.group import ConsumerGroup
+from common.redis.keys import Keys
+from common.redis.server import prepare_server
+from common.settings import Settings
+from tools.errors import CommandError
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """An instance's two servers, and what can be done with them."""
+
+    settings: Settings
+    client: RedisClient
+    keys: Keys
+    group: ConsumerGroup
+    pool: Pool
+    conversations: Conversations
+
+
+@asynccontextmanager
+async def connected(settings: Settings, command: str) -> AsyncGenerator[Connections]:
+    """Connect to the servers that `settings` name. Raises CommandError where they cannot be used."""
+    if not settings.uses_redis:
+        raise CommandError(f"CHAT_HISTORY_MODE={settings.mode} has no log; `{command}` needs one")
+    client = RedisClient(settings.redis.dsn)
+    try:
+        functions, keys = Functions(client), keys_for(settings)
+        try:
+            await prepare_server(functions, keys)
+        except TurnlogError as error:
+            raise CommandError(str(error)) from error
+        async with open_pool(settings.postgres, application_name=f"turnlog-{command}") as pool:
+            yield Connections(
+                settings,
+                client,
+                keys,
+                ConsumerGroup(functions, keys, settings.redis),
+                pool,
+                assemble(settings, functions, Store(pool)),
+            )
+    finally:
+        await client.aclose()

@@ -1,0 +1,106 @@
+"""`turnlog import`: read files, publish, say what came of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from common.domain.ids import UserId, parse_user_id
+from common.observability.logging import configure_logging
+from tools.connections import Connections, connected
+from tools.errors import CommandError
+from tools.importing.importer import Importer
+from tools.importing.lines import read_lines
+from tools.importing.progress import shown_progress
+from tools.importing.tally import Tally, summary
+from tools.instance import load_instance
+from tools.paths import DEFAULT_DATA_DIR, DataDir
+from tools.settling import STALL_SECONDS, log_ends, outstanding, wait_settled
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        help="JSONL: one conversation a line, with conversation_id, user_id, messages.",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+    ),
+]
+
+
+def import_command(
+    files: Files,
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    user: Annotated[str | None, typer.Option(help="Import everything for this user instead.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that is refused.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until PostgreSQL has everything.")
+    ] = True,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Conversations under way at once.")] = 32,
+) -> None:
+    """Import conversations. Importing again changes nothing: what is there already is left alone."""
+    settings = load_instance(data_dir)
+    configure_logging("import", settings.observability)
+    owner = parse_user_id(user) if user is not None else None
+    if user is not None and owner is None:
+        raise CommandError("--user must be 1 to 200 characters, none of them a control character")
+
+    async def run() -> Tally:
+        async with connected(settings, "import") as connections:
+            return await _import(connections, files, owner, strict=strict, wait=wait, concurrency=concurrency)
+
+    try:
+        tally = uvloop.run(run())
+    except KeyboardInterrupt:
+        raise CommandError("interrupted; run the same command again to import the rest") from None
+    if tally.refused:
+        raise typer.Exit(1)
+
+
+async def _import(
+    connections: Connections,
+    files: list[Path],
+    user: UserId | None,
+    *,
+    strict: bool,
+    wait: bool,
+    concurrency: int,
+) -> Tally:
+    began = time.monotonic()
+    with shown_progress(sum(path.stat().st_size for path in files)) as progress:
+        importer = Importer(
+            connections.conversations.publisher,
+            connections.settings.limits,
+            progress,
+            user=user,
+            strict=strict,
+            concurrency=concurrency,
+        )
+        await importer.run(read_lines(files))
+    seconds = time.monotonic() - began
+    print(summary(importer.tally, seconds))
+    if wait:
+        await _settle(connections, importer.tally, seconds)
+    return importer.tally
+
+
+async def _settle(connections: Connections, tally: Tally, publishing_seconds: float) -> None:
+    group, partitions = connections.group, connections.keys.partitions
+    ends = await log_ends(group, partitions)
+    print(f"lag when all was published: {await outstanding(group, partitions):,} events")
+    began = time.monotonic()
+    if not await wait_settled(group, ends):
+        left = await outstanding(group, partitions)
+        print(
+            f"PostgreSQL does not have all of it yet: {left:,} events wait on the log, and none was taken"
+            f" for {STALL_SECONDS:.0f} s. Nothing is lost; is a persister running?"
+        )
+        return
+    seconds = time.monotonic() - began
+    rate = tally.messages / (publishing_seconds + seconds)
+    print(f"in PostgreSQL {seconds:.1f} s later: {rate:,.0f} messages/s end to end")
