@@ -1,9 +1,17 @@
 """Commands beside a running instance."""
 
+import os
+import subprocess
+
+import httpx
 import pytest
 
 from tests.e2e.commands import run
-from tests.instances import RunningUp
+from tests.instances import RunningUp, turnlog
+from tests.waiting import wait_until
+from tools.embedded.server import free_port
+from tools.paths import ROOT
+from tools.up.port import is_ready
 
 pytestmark = pytest.mark.e2e
 
@@ -29,3 +37,22 @@ def test_without_an_instance_a_command_says_how_to_start_one(up: RunningUp) -> N
     missed = run("migrate", "--data-dir", str(place))
     assert missed.returncode == 1
     assert f"no running instance at {place}; start one with ./turnlog up" in missed.stderr
+
+
+async def test_another_gateway_joins_the_instance(up: RunningUp) -> None:
+    """It serves what the first one stored, with the same tokens, and stops when it is asked to."""
+    port = free_port()
+    arguments = turnlog("gateway", "--data-dir", str(up.data_dir), "--port", str(port))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as gateway:
+        try:
+            await wait_until(lambda: is_ready("127.0.0.1", port))
+            async with httpx.AsyncClient() as client:
+                message = {"role": "user", "content": "seen by both"}
+                made = await client.post(f"{up.url}/api/conversations/messages", json=message)
+                path = f"/api/conversations/{made.json()['conversation_id']}/messages"
+                read = await client.get(f"http://127.0.0.1:{port}{path}")
+            assert [found["content"] for found in read.json()["messages"]] == ["seen by both"]
+        finally:
+            gateway.terminate()
+        assert gateway.wait(20) == 0
