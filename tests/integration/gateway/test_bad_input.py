@@ -6,67 +6,19 @@ All cases share one gateway, so that each also shows that the ones before it did
 from __future__ import annotations
 
 import json
-import secrets
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import asyncpg
-import httpx
 import pytest
-import pytest_asyncio
-from pydantic import SecretStr
 
-from common.assembly import keys_for
-from common.redis.client import RedisClient
-from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings
-from tests.gateways import problem_fields, running_gateway
-from tests.servers import TestServers
+from tests.gateways import problem_fields
+from tests.integration.gateway.conftest import Target
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 URL = "/api/conversations"
 JSON = {"Content-Type": "application/json"}
-
-
-@dataclass(frozen=True)
-class Target:
-    """A gateway with one conversation of the test user's and one of Alice's."""
-
-    client: httpx.AsyncClient
-    redis: RedisClient
-    settings: Settings
-    own: str
-    foreign: str
-
-    async def log_length(self) -> int:
-        """How many events there are on all partitions."""
-        keys = keys_for(self.settings)
-        commands = [("XLEN", keys.events(partition)) for partition in range(keys.partitions)]
-        return sum(await self.redis.call_together(*commands))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(servers: TestServers, _migrated_template: str) -> AsyncIterator[Target]:
-    """The one gateway that all cases are sent to."""
-    database = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(servers.admin_dsn)
-    await admin.execute(f"CREATE DATABASE {database} TEMPLATE {_migrated_template}")
-    dsn = servers.admin_dsn.rpartition("/")[0] + f"/{database}"
-    settings = Settings(
-        redis=RedisSettings(url=SecretStr(servers.valkey.dsn), key_prefix=database),
-        postgres=PostgresSettings(url=SecretStr(dsn)),
-        identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),
-    )
-    redis = RedisClient(servers.valkey.dsn)
-    async with running_gateway(settings) as gateway, gateway.client() as client:
-        async with gateway.client("alice") as alice:
-            foreign = (await alice.post(URL, json={})).json()["conversation_id"]
-        own = (await client.post(URL, json={})).json()["conversation_id"]
-        yield Target(client, redis, settings, own, foreign)
-    await redis.aclose()
-    await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
-    await admin.close()
 
 
 @dataclass(frozen=True)

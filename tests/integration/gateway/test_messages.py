@@ -7,7 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateways import RunningGateway, problem_fields
+from common.settings import Settings
+from tests.gateways import problem_fields, running_gateway
+from tests.redis_parts import redis_parts
+from tests.waiting import wait_until
 
 URL = "/api/conversations"
 
@@ -255,7 +258,27 @@ async def test_a_key_makes_beginning_with_messages_idempotent(client: httpx.Asyn
     assert len((await client.get(URL)).json()["conversations"]) == 1
 
 
-async def test_an_append_can_wait_for_postgresql(gateway: RunningGateway, client: httpx.AsyncClient) -> None:
+async def test_an_append_can_wait_for_postgresql(settings: Settings) -> None:
+    """The reply comes when the persister has acknowledged the event, and says so."""
+    async with (
+        running_gateway(settings) as gateway,
+        gateway.client("alice@example.com") as client,
+        redis_parts(settings.redis.dsn) as redis,
+    ):
+        path = await begin(client)
+        waiting = asyncio.create_task(client.post(path, params={"ack": "persisted"}, json={"content": "x"}))
+
+        async def persisted() -> bool:
+            await redis.persist_all()
+            return waiting.done()
+
+        await wait_until(persisted)
+        reply = await waiting
+    assert reply.status_code == 201
+    assert reply.json()["persisted"] is True
+
+
+async def test_an_append_does_not_wait_for_ever(client: httpx.AsyncClient) -> None:
     """No persister runs here: 202 when the wait is over, and the messages are safe on the log."""
     path = await begin(client)
     reply = await client.post(path, params={"ack": "persisted"}, json={"content": "x"})
