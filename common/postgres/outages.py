@@ -48,10 +48,10 @@ def outages() -> Generator[None]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         if judge(error) is Verdict.PERMANENT:
             raise
-        raise StoreUnavailable(f"PostgreSQL is not available ({_describe(error)})") from error
+        raise StoreUnavailable(f"PostgreSQL is not available ({describe(error)})") from error
 
 
-def _describe(error: BaseException) -> str:
-    # Without the server's text, which may quote what a user wrote.
+def describe(error: BaseException) -> str:
+    """What went wrong, without the server's text, which may quote what a user wrote."""
     state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
     return f"{type(error).__name__} {state}" if state else type(error).__name__

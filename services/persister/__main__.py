@@ -1,0 +1,78 @@
+"""`python -m services.persister`: where the persister is wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from common.assembly import keys_for
+from common.postgres.pool import Pool, open_pool
+from common.postgres.readiness import record_when_there
+from common.postgres.writer import BatchWriter
+from common.redis.client import RedisClient
+from common.redis.functions import Functions
+from common.redis.group import ConsumerGroup
+from common.redis.keys import Keys
+from common.redis.server import prepare_when_there
+from common.service import run_service
+from common.settings import Settings
+from services.persister.persister import Persister
+from services.persister.progress import Progress
+from services.persister.recorder import Recorder
+from services.persister.upkeep import Upkeep
+
+log = structlog.get_logger(__name__)
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Write the log to PostgreSQL until asked to stop. Either server may come, go and come back."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(settings.postgres, application_name="turnlog-persister")
+        )
+        functions = Functions(await connected(stack, settings))
+        keys = keys_for(settings)
+        if not await record_when_there(pool, keys.partitions, stop):
+            return
+        if not await prepare_when_there(functions, keys, stop):
+            return
+        block_seconds = settings.persister.block_ms / 1000
+        blocking = [
+            await connected(stack, settings, response_timeout=block_seconds + 5)
+            for _ in range(keys.partitions)
+        ]
+        log.info("persister_ready", partitions=keys.partitions)
+        await persister(settings, pool, functions, keys, blocking).run(stop)
+
+
+def persister(
+    settings: Settings, pool: Pool, functions: Functions, keys: Keys, blocking: list[RedisClient]
+) -> Persister:
+    """The parts of a persister, put together."""
+    group = ConsumerGroup(functions, keys, settings.redis)
+    return Persister(
+        group,
+        blocking,
+        Recorder(BatchWriter(pool), group, Progress()),
+        Upkeep(
+            group,
+            partitions=keys.partitions,
+            replay_window_seconds=settings.persister.replay_window_seconds,
+        ),
+        settings.persister,
+    )
+
+
+async def connected(
+    stack: AsyncExitStack, settings: Settings, *, response_timeout: float = 5.0
+) -> RedisClient:
+    """A client of our Redis that is closed with `stack`."""
+    client = RedisClient(settings.redis.dsn, response_timeout=response_timeout)
+    stack.push_async_callback(client.aclose)
+    return client
+
+
+if __name__ == "__main__":
+    run_service("persister", main)

@@ -1,0 +1,86 @@
+"""The persister: one reader for each partition, a bounded channel, one writer, and upkeep."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from common.redis.client import RedisClient
+from common.redis.group import ConsumerGroup
+from common.settings import PersisterSettings
+from services.persister.channel import Channel
+from services.persister.reader import Reader
+from services.persister.recorder import Recorder
+from services.persister.upkeep import Upkeep
+
+MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
+STOP_GRACE_SECONDS: Final = 8.0
+"""Less than a supervisor waits before it kills."""
+
+log = structlog.get_logger(__name__)
+
+
+def consumer_name() -> str:
+    """A name that no other process has, now or later."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+class Persister:
+    """Writes the log to PostgreSQL. `blocking` has one connection for each partition."""
+
+    def __init__(
+        self,
+        group: ConsumerGroup,
+        blocking: Sequence[RedisClient],
+        recorder: Recorder,
+        upkeep: Upkeep,
+        settings: PersisterSettings,
+    ) -> None:
+        self._batch_events = settings.batch_events
+        self._channel = Channel(max_entries=settings.batch_events, max_bytes=MAX_BATCH_BYTES)
+        self._recorder = recorder
+        self._upkeep = upkeep
+        consumer = consumer_name()
+        self._readers = [
+            Reader(group, client, self._channel, partition=partition, consumer=consumer, settings=settings)
+            for partition, client in enumerate(blocking)
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what was read. A task that dies ends all the others.
+
+        What is not finished within the grace is neither lost nor done twice: it was not acknowledged,
+        so another consumer claims it.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            readers = [tasks.create_task(reader.run(stop)) for reader in self._readers]
+            writing = tasks.create_task(self._write())
+            upkeep = tasks.create_task(self._upkeep.run())
+            await stop.wait()
+            upkeep.cancel()
+            await self._finish(readers, writing)
+
+    async def _finish(self, readers: Sequence[asyncio.Task[None]], writing: asyncio.Task[None]) -> None:
+        closing = asyncio.create_task(self._close_after(readers))
+        await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)
+        unfinished = self._channel.unsettled
+        if unfinished:
+            log.warning("stopped_before_all_was_written", unfinished=unfinished)
+        for task in (*readers, closing, writing):
+            task.cancel()
+
+    async def _close_after(self, readers: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.wait(readers)
+        await self._channel.close()
+
+    async def _write(self) -> None:
+        # No waiting for a batch to fill: whatever came while the last was written is the next.
+        while entries := await self._channel.take(self._batch_events):
+            await self._recorder.record(entries)
+            self._channel.settle(entries)

@@ -1,0 +1,86 @@
+"""Reads one partition of the log: first what another consumer left behind, then what is new."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from common.domain.errors import LogUnavailable
+from common.redis.client import RedisClient
+from common.redis.group import ConsumerGroup, Entry, GroupMissing
+from common.settings import PersisterSettings
+from services.persister.channel import Channel
+from services.persister.retrying import retrying
+
+READ_COUNT: Final = 200
+"""Entries of one read. More would be faster by little, and a client may send large ones."""
+
+log = structlog.get_logger(__name__)
+
+
+class Reader:
+    """One consumer of one partition. `blocking` is its own connection: a read holds it up."""
+
+    def __init__(
+        self,
+        group: ConsumerGroup,
+        blocking: RedisClient,
+        channel: Channel,
+        *,
+        partition: int,
+        consumer: str,
+        settings: PersisterSettings,
+    ) -> None:
+        self._group = group
+        self._blocking = blocking
+        self._channel = channel
+        self._partition = partition
+        self._consumer = consumer
+        self._block_ms = settings.block_ms
+        self._min_idle_seconds = settings.claim_min_idle_seconds
+        self._claim_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until `stop` is set. What was read by then is in the channel."""
+        try:
+            while not stop.is_set():
+                async for attempt in retrying(LogUnavailable, unless=stop):
+                    with attempt:
+                        await self._channel.put(await self._read())
+        except LogUnavailable:
+            if not stop.is_set():
+                raise
+
+    async def _read(self) -> list[Entry]:
+        try:
+            if asyncio.get_running_loop().time() >= self._claim_at:
+                return await self._claim()
+            return await self._group.read_new(
+                self._blocking, self._partition, self._consumer, count=READ_COUNT, block_ms=self._block_ms
+            )
+        except GroupMissing:
+            await self._group.create(self._partition)
+            log.info("consumer_group_created", partition=self._partition)
+            return []
+
+    async def _claim(self) -> list[Entry]:
+        claimed = await self._group.claim_stale(
+            self._partition,
+            self._consumer,
+            min_idle_ms=int(self._min_idle_seconds * 1000),
+            count=READ_COUNT,
+        )
+        self._claim_at = asyncio.get_running_loop().time() + self._min_idle_seconds / 3
+        if claimed.lost:
+            # Trimming keeps what is not settled, so somebody else took entries off the log.
+            log.error(
+                "log_entries_lost",
+                partition=self._partition,
+                count=len(claimed.lost),
+                positions=claimed.lost[:20],
+            )
+        if claimed.entries:
+            log.info("entries_claimed", partition=self._partition, count=len(claimed.entries))
+        return claimed.entries
