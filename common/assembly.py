@@ -50,9 +50,7 @@ def assemble(
     )
     loader = Loader(rebuilder, asker)
     counts = CacheCounts()
-    history = History(
-        cache, store, rebuilder, loader, counts, length=redis.session_max_messages
-    )
+    history = History(cache, store, rebuilder, loader, counts, length=redis.session_max_messages)
     return Conversations(
         publisher=Publisher(EventLog(functions, keys, redis), store, rebuilder, history),
         history=history,

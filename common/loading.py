@@ -25,6 +25,12 @@ class CacheCounts:
     hits: int = 0
     misses: int = 0
 
+    def take(self) -> tuple[int, int]:
+        """Hits and misses since the last call; counting begins anew."""
+        taken = self.hits, self.misses
+        self.hits = self.misses = 0
+        return taken
+
 
 class Loader:
     """Has conversations and lists loaded by a cache builder, or by this process where none answers.

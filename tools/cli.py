@@ -9,6 +9,7 @@ from tools import migrate, schema, service, suite
 from tools.errors import CommandError
 from tools.importing.command import import_command
 from tools.lock import lock
+from tools.status.command import status
 from tools.token import token
 from tools.up.command import up
 
@@ -28,6 +29,7 @@ app.command("migrate")(migrate.migrate_command)
 app.command()(token)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
 app.command("import")(import_command)
+app.command()(status)
 app.command()(schema.schema)
 app.command()(lock)
 

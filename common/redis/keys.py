@@ -9,6 +9,7 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:dead` | stream: parked events | until an operator drops them |
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
 | `chat:{7}:log` | hash: what the log was created with | for ever |
+| `chat:{0}:stats:<hour>` | hash: cache hits and misses of all gateways | 25 h |
 | `chat:{7}:<user>:<conversation>` | hash: header; `#<message id>` → number … | no TTL while pending |
 | `chat:{7}:<user>:<conversation>:pending` | list: positions not yet committed | emptied by the persister |
 | `chat:{7}:<user>:<conversation>:messages` | list: newest messages, oldest first | cache TTL |
@@ -77,6 +78,10 @@ class Keys:
 
     def log(self, partition: int) -> str:
         return f"{self.prefix}:{{{partition}}}:log"
+
+    def stats(self, hour: int) -> str:
+        """What all gateways counted in one hour since 1970."""
+        return f"{self.prefix}:{{0}}:stats:{hour}"
 
     def answers(self, reader: str) -> str:
         """The pub/sub channel on which cache builders answer the gateway `reader`."""

@@ -16,6 +16,8 @@ from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker
+from common.redis.stats import CacheStats
+from common.reporting import report_counts
 from common.runtime import exit_with_parent
 from common.settings import Settings, load_settings
 from services.gateway.access import AccessLog
@@ -63,6 +65,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
         for task in (redis.run(), asker.listen(), access_log.run()):
             _in_background(stack, task)
         parts = assemble(settings, functions, store, asker=asker)
+        _in_background(stack, report_counts(parts.counts, CacheStats(client, keys)))
         health = Health({"redis": redis.probe, "postgres": store_probe(store)})
         yield create_gateway(settings, parts, health, access_log)
 

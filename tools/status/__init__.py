@@ -1,0 +1,1 @@
+"""`turnlog status`: how an instance is doing."""

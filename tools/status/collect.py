@@ -1,0 +1,174 @@
+"""Asks the servers and the services of an instance how they are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from redis.exceptions import ResponseError
+
+from common.assembly import keys_for
+from common.domain.errors import TurnlogError
+from common.domain.ids import Position, now_ms, position_order
+from common.postgres.figures import CommittedPosition, read_committed_positions, read_figures
+from common.postgres.pool import open_pool
+from common.redis import group as persisters
+from common.redis import misses as builders
+from common.redis.client import RedisClient
+from common.redis.functions import Functions
+from common.redis.group import ConsumerGroup, PartitionLag
+from common.redis.keys import Keys
+from common.redis.server import parse_info
+from common.redis.stats import HOUR_MS, CacheStats
+from common.settings import Settings
+from tools.status.problems import problems_of
+from tools.status.report import PartitionStatus, PostgresStatus, RedisStatus, Service, Status
+from tools.up.port import is_ready
+
+SILENT_SECONDS: Final = 10.0
+"""A consumer that has not read for so long counts as gone; each reads at least every few seconds."""
+
+
+async def collect(settings: Settings, url: str) -> Status:
+    """The status of the instance whose gateway is at `url`; never fails for a part that is away."""
+    failures: list[str] = []
+    postgres, positions = await _postgres(settings, failures)
+    redis, consumers = await _redis(settings, positions, failures)
+    services = [await _gateway(url), *consumers]
+    return Status(
+        url=url,
+        mode=settings.mode,
+        services=services,
+        redis=redis,
+        postgres=postgres,
+        problems=[*failures, *problems_of(services, redis)],
+    )
+
+
+async def _postgres(
+    settings: Settings, failures: list[str]
+) -> tuple[PostgresStatus | None, list[CommittedPosition]]:
+    try:
+        async with open_pool(settings.postgres, application_name="turnlog-status") as pool:
+            figures = await read_figures(pool)
+            positions = await read_committed_positions(pool)
+    except TurnlogError as error:
+        failures.append(str(error))
+        return None, []
+    last = max((position.at for position in positions), default=None)
+    return PostgresStatus(
+        users=figures.users,
+        conversations=figures.conversations,
+        deleted_conversations=figures.deleted_conversations,
+        messages=figures.messages,
+        tombstones=figures.tombstones,
+        query_logs=figures.query_logs,
+        database_bytes=figures.database_bytes,
+        last_commit=last.isoformat(timespec="milliseconds") if last else None,
+    ), positions
+
+
+async def _redis(
+    settings: Settings, positions: list[CommittedPosition], failures: list[str]
+) -> tuple[RedisStatus | None, list[Service]]:
+    if not settings.uses_redis:
+        return None, []
+    client, keys = RedisClient(settings.redis.dsn), keys_for(settings)
+    try:
+        committed = {position.partition: position.position for position in positions}
+        status = await _redis_status(client, keys, settings, committed)
+        events = [keys.events(partition) for partition in range(keys.partitions)]
+        misses = [keys.misses(partition) for partition in range(keys.partitions)]
+        return status, [
+            await _consumers(client, "persister", events, persisters.GROUP),
+            await _consumers(client, "cache-builder", misses, builders.GROUP),
+        ]
+    except TurnlogError as error:
+        failures.append(str(error))
+        return None, []
+    finally:
+        await client.aclose()
+
+
+async def _redis_status(
+    client: RedisClient, keys: Keys, settings: Settings, committed: dict[int, Position]
+) -> RedisStatus:
+    facts = parse_info(await client.call("INFO"))
+    group = ConsumerGroup(Functions(client), keys, settings.redis)
+    stats, now = CacheStats(client, keys), now_ms()
+    hour = await stats.since(now - HOUR_MS, until_ms=now)
+    day = await stats.since(now - 24 * HOUR_MS, until_ms=now)
+    return RedisStatus(
+        version=facts.get("valkey_version") or facts.get("redis_version", "unknown"),
+        used_bytes=int(facts["used_memory"]),
+        max_bytes=int(facts.get("maxmemory", 0)),
+        keys=await client.call("DBSIZE"),
+        evicted_keys=int(facts.get("evicted_keys", 0)),
+        append_only=facts.get("aof_enabled") == "1",
+        hits_last_hour=hour[0],
+        misses_last_hour=hour[1],
+        hits_last_day=day[0],
+        misses_last_day=day[1],
+        partitions=[
+            await _partition(client, group, keys, partition, committed.get(partition))
+            for partition in range(keys.partitions)
+        ],
+    )
+
+
+async def _partition(
+    client: RedisClient, group: ConsumerGroup, keys: Keys, partition: int, committed: Position | None
+) -> PartitionStatus:
+    lag = await group.lag(partition)
+    oldest = await _oldest(client, keys.events(partition), lag)
+    return PartitionStatus(
+        partition=partition,
+        events=lag.length,
+        not_read=lag.waiting,
+        pending=lag.pending,
+        parked=await client.call("XLEN", keys.dead(partition)),
+        oldest_seconds=None if oldest is None else max(0, now_ms() - position_order(oldest)[0]) / 1000,
+        committed_position=committed,
+    )
+
+
+async def _oldest(client: RedisClient, events: str, lag: PartitionLag) -> Position | None:
+    """The first entry that PostgreSQL does not have: one that was read, else one that was not."""
+    if lag.oldest_pending is not None:
+        return lag.oldest_pending
+    if not lag.waiting:
+        return None
+    start = f"({lag.delivered}" if lag.delivered else "-"
+    found: list[Any] = await client.call("XRANGE", events, start, "+", "COUNT", 1)
+    return Position(found[0][0].decode()) if found else None
+
+
+async def _consumers(client: RedisClient, name: str, streams: list[str], group: str) -> Service:
+    """Whether any consumer of `group` still reads; every kind reads all streams."""
+    idle: dict[str, float] = {}
+    for stream in streams:
+        for flat in await _consumers_of(client, stream, group):
+            facts = dict(zip(flat[::2], flat[1::2], strict=True))
+            consumer, seconds = facts[b"name"].decode(), facts[b"idle"] / 1000
+            idle[consumer] = min(seconds, idle.get(consumer, seconds))
+    alive = [seconds for seconds in idle.values() if seconds < SILENT_SECONDS]
+    if alive:
+        return Service(name=name, up=True, detail=f"{len(alive)} reading")
+    if idle:
+        return Service(name=name, up=False, detail=f"silent for {min(idle.values()):,.0f} s")
+    return Service(name=name, up=False, detail="never seen")
+
+
+async def _consumers_of(client: RedisClient, stream: str, group: str) -> list[Any]:
+    try:
+        return await client.call("XINFO", "CONSUMERS", stream, group)
+    except ResponseError:  # no such stream, or no such group in it
+        return []
+
+
+async def _gateway(url: str) -> Service:
+    parts = urlsplit(url)
+    async with asyncio.timeout(10):
+        ready = await is_ready(parts.hostname or "127.0.0.1", parts.port or 80)
+    return Service(name="gateway", up=ready, detail="ready" if ready else "not ready, or does not answer")

@@ -1,0 +1,36 @@
+"""What of a status needs somebody's attention."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tools.status.report import RedisStatus, Service, percent
+
+FULL_PERCENT: Final = 80.0
+HIT_RATE_PERCENT: Final = 80.0
+READS_FOR_A_RATE: Final = 100
+OLD_SECONDS: Final = 60.0
+
+
+def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]:
+    """One line for each, the limits being those of the alert rules."""
+    found = [f"{service.name}: {service.detail}" for service in services if not service.up]
+    if redis is None:
+        return found
+    parked = sum(partition.parked for partition in redis.partitions)
+    if parked:
+        found.append(f"{parked:,} events are parked: PostgreSQL could not take them")
+    oldest = max((p.oldest_seconds for p in redis.partitions if p.oldest_seconds is not None), default=0.0)
+    if oldest > OLD_SECONDS:
+        found.append(f"an event has been waiting for PostgreSQL for {oldest:,.0f} s")
+    if redis.used_percent is not None and redis.used_percent > FULL_PERCENT:
+        found.append(f"Redis has used {redis.used_percent:.0f} % of its memory")
+    if redis.evicted_keys:
+        found.append(f"Redis has evicted {redis.evicted_keys:,} keys for lack of memory")
+    rate = percent(redis.hits_last_hour, redis.misses_last_hour)
+    reads = redis.hits_last_hour + redis.misses_last_hour
+    if rate is not None and reads >= READS_FOR_A_RATE and rate < HIT_RATE_PERCENT:
+        found.append(f"only {rate:.0f} % of the last hour's reads were answered from the cache")
+    if not redis.append_only:
+        found.append("Redis has no append-only file: a crash loses what is not yet in PostgreSQL")
+    return found

@@ -1,0 +1,84 @@
+"""What `turnlog status` tells. Each part is None, with the reason beside it, where it cannot be had."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PartitionStatus(_Part):
+    """One partition of the log. Ages in seconds; `oldest_seconds` of the first event not in PostgreSQL."""
+
+    partition: int
+    events: int
+    not_read: int
+    pending: int
+    parked: int
+    oldest_seconds: float | None
+    committed_position: str | None
+
+
+class RedisStatus(_Part):
+    """Redis: the log and the cache. `max_bytes` 0: no limit is set; rates are None without a read."""
+
+    version: str
+    used_bytes: int
+    max_bytes: int
+    keys: int
+    evicted_keys: int
+    append_only: bool
+    hits_last_hour: int
+    misses_last_hour: int
+    hits_last_day: int
+    misses_last_day: int
+    partitions: list[PartitionStatus]
+
+    @property
+    def used_percent(self) -> float | None:
+        """How full the memory is."""
+        return 100 * self.used_bytes / self.max_bytes if self.max_bytes else None
+
+
+class PostgresStatus(_Part):
+    """PostgreSQL: the record."""
+
+    users: int
+    conversations: int
+    deleted_conversations: int
+    messages: int
+    tombstones: int
+    query_logs: int
+    database_bytes: int
+    last_commit: str | None
+
+
+class Service(_Part):
+    """A kind of service: whether any of it works, and what is known about that."""
+
+    name: str
+    up: bool
+    detail: str
+
+
+class Status(_Part):
+    """The whole instance. `problems` says what needs somebody's attention, in words."""
+
+    url: str
+    mode: str
+    services: list[Service]
+    redis: RedisStatus | None
+    postgres: PostgresStatus | None
+    problems: list[str]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything answers."""
+        return self.postgres is not None and all(service.up for service in self.services)
+
+
+def percent(hits: int, misses: int) -> float | None:
+    """A cache's hit rate."""
+    return 100 * hits / (hits + misses) if hits + misses else None
