@@ -125,7 +125,13 @@ class RedisClient:
         if self._connection is not None and self._connection.is_connected:
             return self._connection
         connection = cast(Connection, self._factory.make_connection())
-        await connection.connect()
+        try:
+            # The kernel of a frozen server still accepts; only the greeting's reply never comes.
+            async with asyncio.timeout(min(CONNECT_TIMEOUT_SECONDS, self._response_timeout)):
+                await connection.connect()
+        except TimeoutError:
+            await connection.disconnect(nowait=True)
+            raise
         self._connection = connection
         self._reading = asyncio.create_task(self._read(connection))
         return connection
