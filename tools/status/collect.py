@@ -65,7 +65,7 @@ async def _postgres(
         tombstones=figures.tombstones,
         query_logs=figures.query_logs,
         database_bytes=figures.database_bytes,
-        last_commit=last.isoformat(timespec="milliseconds") if last else None,
+        last_commit=f"{last:%Y-%m-%dT%H:%M:%SZ}" if last else None,
     ), positions
 
 
