@@ -74,7 +74,7 @@ FROM messages
 WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
 
 -- name: conversations
--- Last modified first, the deleted ones never.
+-- Last modified first, the deleted ones never. (A bare id in ORDER BY would be the text of the first line.)
 -- $2, $3 only what stands after this place (last_modified_ms, id)  $4 modified since  $5 ids to leave out
 -- $6 offset  $7 how many
 SELECT id::text, title, model, metadata, created_at_text, last_modified_ms, message_count, preview,
@@ -83,7 +83,7 @@ FROM conversations
 WHERE user_id = $1 AND deleted_at IS NULL
     AND (last_modified_ms, id) < ($2, $3) AND last_modified_ms >= $4
     AND id <> ALL ($5::uuid[])
-ORDER BY last_modified_ms DESC, id DESC
+ORDER BY last_modified_ms DESC, conversations.id DESC
 OFFSET $6 LIMIT $7
 
 -- name: count_conversations
