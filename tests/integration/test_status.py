@@ -1,0 +1,181 @@
+"""`turnlog status` on real servers, and what it is fed with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from common.domain.errors import LogUnavailable
+from common.domain.ids import now_ms
+from common.loading import CacheCounts
+from common.postgres.figures import read_committed_positions, read_figures
+from common.redis.stats import HOUR_MS, CacheStats
+from common.reporting import report_counts
+from common.settings import PostgresSettings, RedisSettings, Settings
+from tests.persisting import persist
+from tests.redis_parts import ALICE, NOW
+from tests.stage import Stage, stage
+from tests.waiting import wait_until
+from tools.cli import app
+from tools.embedded.server import free_port
+from tools.status.collect import collect
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncGenerator[Stage]:
+    async with stage(settings) as made:
+        yield made
+
+
+async def test_the_log_from_append_to_commit(scene: Stage) -> None:
+    """First on the log and not read, then read and not committed, then in PostgreSQL."""
+    conversation = await scene.conversation(messages=3)
+    partition = scene.redis.keys.partition(ALICE)
+
+    redis = (await collect(scene.settings, NOBODY)).redis
+    assert redis is not None
+    one = redis.partitions[partition]
+    assert (one.events, one.not_read, one.pending, one.committed_position) == (4, 4, 0, None)
+    assert one.oldest_seconds is not None
+
+    group = scene.redis.group
+    await group.create(partition)
+    await group.read_new(scene.redis.client, partition, "slow", count=3, block_ms=1)
+    redis = (await collect(scene.settings, NOBODY)).redis
+    assert redis is not None
+    one = redis.partitions[partition]
+    assert (one.events, one.not_read, one.pending) == (4, 1, 3)
+    assert one.oldest_seconds is not None
+    assert sum(p.events for p in redis.partitions) == 4
+
+    await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+
+
+async def test_the_record_is_counted(scene: Stage) -> None:
+    """Conversations that are deleted count, and are told apart."""
+    await scene.conversation(messages=3)
+    deleted = await scene.conversation(messages=2)
+    await scene.parts.publisher.delete(ALICE, deleted, at_ms=NOW)
+    await persist(scene)
+
+    figures = await read_figures(scene.pool)
+    assert (figures.users, figures.messages) == (1, 3)
+    assert (figures.conversations, figures.deleted_conversations) == (2, 1)
+    assert figures.database_bytes > 1_000_000
+    [committed] = await read_committed_positions(scene.pool)
+    status = await collect(scene.settings, NOBODY)
+    assert status.redis is not None
+    assert status.postgres is not None
+    assert status.redis.partitions[committed.partition].committed_position == committed.position
+    assert status.postgres.last_commit is not None
+
+
+async def test_counts_of_all_gateways_come_together(scene: Stage) -> None:
+    """Each adds what it counted since it last did, and the rest when it stops."""
+    stats = CacheStats(scene.redis.client, scene.redis.keys)
+    one, other = CacheCounts(hits=5, misses=1), CacheCounts(hits=2)
+    reporting = [
+        asyncio.create_task(report_counts(one, stats, every_seconds=0.01)),
+        asyncio.create_task(report_counts(other, stats, every_seconds=60)),
+    ]
+
+    async def seen() -> tuple[int, int]:
+        return await stats.since(now_ms() - HOUR_MS, until_ms=now_ms())
+
+    await wait_until(lambda: one == CacheCounts())
+    one.hits += 1
+    for task in reporting:
+        task.cancel()
+    await asyncio.gather(*reporting, return_exceptions=True)
+    assert await seen() == (8, 1)
+    key = scene.redis.keys.stats(now_ms() // HOUR_MS)
+    assert await scene.redis.client.call("TTL", key) > 24 * 3600
+
+
+@pytest.mark.parametrize(("outcome_unknown", "left"), [(False, 3), (True, 0)])
+async def test_counts_are_kept_while_redis_is_away(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch, outcome_unknown: bool, left: int
+) -> None:
+    """The next attempt adds them; not so where they may have been added already."""
+    attempts = 0
+
+    async def away(*_: object, **__: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise LogUnavailable("away", outcome_unknown=outcome_unknown)
+
+    monkeypatch.setattr(CacheStats, "add", away)
+    counts = CacheCounts(hits=3)
+    stats = CacheStats(scene.redis.client, scene.redis.keys)
+    reporting = asyncio.create_task(report_counts(counts, stats, every_seconds=0.01))
+    await wait_until(lambda: attempts > 0)
+    reporting.cancel()
+    await asyncio.gather(reporting, return_exceptions=True)
+    assert counts.hits == left
+
+
+async def test_an_old_hour_is_not_counted(scene: Stage) -> None:
+    """The rate is of lately: what was good last week says nothing."""
+    stats = CacheStats(scene.redis.client, scene.redis.keys)
+    await stats.add(100, 0, at_ms=NOW - 2 * HOUR_MS)
+    await stats.add(1, 3, at_ms=NOW)
+    assert await stats.since(NOW - HOUR_MS, until_ms=NOW) == (1, 3)
+    assert await stats.since(NOW - 24 * HOUR_MS, until_ms=NOW) == (101, 3)
+
+
+async def test_a_persister_that_reads_is_up(scene: Stage) -> None:
+    """One that has been silent is not, and says for how long; one that never was is not either."""
+    services = {s.name: s for s in (await collect(scene.settings, NOBODY)).services}
+    assert [s.detail for s in services.values()] == [
+        "not ready, or does not answer",
+        "never seen",
+        "never seen",
+    ]
+    await persist(scene)
+    services = {s.name: s for s in (await collect(scene.settings, NOBODY)).services}
+    assert services["persister"].up
+    assert services["persister"].detail == "1 reading"
+    assert not services["cache-builder"].up
+
+
+async def test_what_is_away_hides_nothing_else(settings: Settings) -> None:
+    """Each server's figures are shown without the other's, and the reason is said."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    no_redis = settings.model_copy(update={"redis": RedisSettings(url=SecretStr(f"redis://{nowhere}"))})
+    status = await collect(no_redis, NOBODY)
+    assert status.redis is None
+    assert status.postgres is not None
+    assert any("Redis cannot be reached" in problem for problem in status.problems)
+
+    url = SecretStr(f"postgresql://nobody@{nowhere}/none")
+    no_record = settings.model_copy(update={"postgres": PostgresSettings(url=url)})
+    status = await collect(no_record, NOBODY)
+    assert status.redis is not None
+    assert status.postgres is None
+    assert any("PostgreSQL is not available" in problem for problem in status.problems)
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--partitions"]])
+def test_the_command_fails_where_something_is_down(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """So that a script can tell; what is known is shown all the same."""
+    monkeypatch.setenv("REDIS_URL", settings.redis.dsn)
+    monkeypatch.setenv("DATABASE_URL", settings.postgres.dsn)
+    monkeypatch.setenv("GATEWAY_PORT", "1")
+    result = CliRunner().invoke(app, ["status", *options, "--data-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    if options == ["--json"]:
+        status = json.loads(result.stdout)
+        assert status["postgres"]["messages"] == 0
+        assert len(status["redis"]["partitions"]) == 8
+    else:
+        assert "committed up to" in result.stdout
