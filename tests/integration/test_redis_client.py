@@ -100,7 +100,7 @@ async def test_an_unreachable_server_has_done_nothing() -> None:
 
 
 async def test_a_frozen_server_is_unreachable() -> None:
-    """Its kernel still takes connections, and nobody answers the greeting: that is not waited for for ever."""
+    """Its kernel still takes connections, but nobody answers the greeting: the wait is bounded."""
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         client = RedisClient(f"redis://:secret@127.0.0.1:{frozen.getsockname()[1]}/0", response_timeout=0.3)
         async with asyncio.timeout(5):
