@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from common.domain.conversations import Header, State
 from common.domain.errors import Busy, ConversationNotFound, LogUnavailable, MessageIdConflict
 from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
-from common.domain.messages import NewMessage, Numbered, same_as_stored
+from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
 from common.history import History
 from common.postgres.store import Store
 from common.rebuild import Rebuilder
@@ -26,6 +26,7 @@ from common.redis.log import (
     Gone,
     Idempotency,
     Receipt,
+    Taken,
 )
 
 ATTEMPTS: Final = 5
@@ -205,7 +206,11 @@ class Publisher:
             except Gone as gone:
                 raise ConversationNotFound(conversation) from gone
             except CheckIds as wanted:
-                checked = await self._look_up(user, conversation, messages, wanted.below)
+                found = await self._look_up(user, conversation, messages)
+                checked = Checked(wanted.below, (checked.known if checked else {}) | found)
+            except Taken as taken:
+                found = await self._compare(user, conversation, messages, taken.numbers)
+                checked = Checked(checked.below if checked else 0, (checked.known if checked else {}) | found)
             except Cold:
                 if creation is None:
                     await self._rebuilder.conversation(user, conversation)
@@ -228,15 +233,30 @@ class Publisher:
         user: UserId,
         conversation: ConversationId,
         messages: Sequence[NewMessage],
-        below: int,
-    ) -> Checked:
+    ) -> dict[str, int]:
         """Which of `messages` PostgreSQL has. Raises MessageIdConflict for one with another body."""
         given = {message.id: message for message in messages}
         stored = await self._store.messages_by_id(user, conversation, list(given))
         for message_id, found in stored.items():
             if not same_as_stored(given[message_id], found.body):
                 raise MessageIdConflict(message_id)
-        return Checked(below, {key: found.sequence_number for key, found in stored.items()})
+        return {message_id: found.sequence_number for message_id, found in stored.items()}
+
+    async def _compare(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        numbers: dict[int, int],
+    ) -> dict[str, int]:
+        """Messages whose ids are taken (index → number), if they are those that have them: a client
+        sends what it has read back, with the time that was ours. Raises MessageIdConflict."""
+        stored = await self._history.by_number(user, conversation, list(numbers.values()))
+        for index, number in numbers.items():
+            found = stored.get(number)
+            if found is None or not same_as_stored(messages[index], numbered(found).body):
+                raise MessageIdConflict(messages[index].id)
+        return {messages[index].id: number for index, number in numbers.items()}
 
     async def _answer(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from common.domain.conversations import Header, State
-from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, MessageIdConflict
+from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import NewMessage, preview_of
 from common.redis.functions import Functions
@@ -31,6 +31,17 @@ class CheckIds(Exception):
     def __init__(self, below: int) -> None:
         super().__init__(below)
         self.below = below
+
+
+class Taken(Exception):
+    """The ids of some messages (index → sequence number) are those of messages with another digest.
+
+    They may be the same all the same: a digest covers `created_at` only where the client gave one.
+    """
+
+    def __init__(self, numbers: dict[int, int]) -> None:
+        super().__init__(numbers)
+        self.numbers = numbers
 
 
 class Gone(Exception):
@@ -55,7 +66,10 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Which ids PostgreSQL was found to have (id → sequence number), all looked up `below` a number."""
+    """Messages that were found to be there, compared and the same (id → sequence number).
+
+    All ids were looked up in PostgreSQL `below` a number.
+    """
 
     below: int
     known: dict[str, int]
@@ -94,7 +108,7 @@ class EventLog:
     ) -> Receipt:
         """Append `messages`, all or none.
 
-        Raises Cold, CheckIds, Gone, MessageIdConflict, IdempotencyKeyConflict.
+        Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict.
         """
         keys: tuple[str, ...] = self._keys.conversation(user, conversation)
         if idempotency is not None:
@@ -120,8 +134,9 @@ class EventLog:
                 return Receipt(position, list(map(int, reply[3:])), int(reply[2]))
             case b"check":
                 raise CheckIds(int(reply[1]))
-            case b"conflict":
-                raise MessageIdConflict(messages[int(reply[1])].id)
+            case b"taken":
+                pairs = map(int, reply[1:])
+                raise Taken(dict(zip(pairs, pairs, strict=True)))
             case b"key_conflict":
                 raise IdempotencyKeyConflict("this idempotency key was used for another request")
             case _:

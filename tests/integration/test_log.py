@@ -11,13 +11,12 @@ from common.domain.errors import (
     ConversationDeleted,
     IdempotencyKeyConflict,
     LogUnavailable,
-    MessageIdConflict,
 )
 from common.domain.events import ConversationDeleted as DeletedEvent
 from common.domain.events import MessagesAppended
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import numbered, parse_body
-from common.redis.log import FRESH, Checked, CheckIds, Cold, Creation, Gone, Idempotency
+from common.redis.log import FRESH, Checked, CheckIds, Cold, Creation, Gone, Idempotency, Taken
 from tests.redis_parts import ALICE, NOW, STATE, RedisParts, message, redis_parts
 
 
@@ -81,15 +80,19 @@ async def test_a_batch_that_is_partly_known_appends_the_rest(redis: RedisParts) 
     assert receipt.known == 1
 
 
-async def test_a_message_id_with_another_body_is_refused(redis: RedisParts) -> None:
-    """Never silently kept, never silently dropped; the whole batch is refused."""
+async def test_a_message_id_with_another_digest_is_to_be_compared(redis: RedisParts) -> None:
+    """Nothing is appended; the number says with what to compare, and given back, that it is the same."""
     conversation = await redis.conversation()
     await redis.log.append(ALICE, conversation, [message("a", id="m-1")], at_ms=NOW)
+    batch = [message("new"), message("other", id="m-1")]
 
-    with pytest.raises(MessageIdConflict, match="m-1"):
-        await redis.log.append(ALICE, conversation, [message("new"), message("other", id="m-1")], at_ms=NOW)
-
+    with pytest.raises(Taken) as taken:
+        await redis.log.append(ALICE, conversation, batch, at_ms=NOW)
+    assert taken.value.numbers == {1: 0}
     assert len(await redis.events()) == 2
+
+    receipt = await redis.log.append(ALICE, conversation, batch, at_ms=NOW, checked=Checked(0, {"m-1": 0}))
+    assert receipt.sequence_numbers == [1, 0]
 
 
 async def test_an_idempotency_key_gives_the_first_answer_again(redis: RedisParts) -> None:

@@ -88,6 +88,36 @@ async def test_a_repeated_append_is_answered_as_it_was_stored(scene: Stage) -> N
     assert (again.messages, again.position, again.replayed) == (first.messages, first.position, True)
 
 
+@pytest.mark.parametrize("cold", [False, True])
+async def test_a_message_id_with_another_body_is_refused(scene: Stage, cold: bool) -> None:
+    """Never silently kept, never silently dropped; the whole batch is refused."""
+    conversation = await scene.conversation()
+    publisher = scene.parts.publisher
+    await publisher.append(ALICE, conversation, [message("a", id="m-1")], at_ms=NOW)
+    if cold:
+        await go_cold(scene)
+
+    with pytest.raises(MessageIdConflict, match="m-1"):
+        await publisher.append(ALICE, conversation, [message("new"), message("other", id="m-1")], at_ms=NOW)
+
+    assert await scene.numbers(conversation) == [0]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+async def test_what_was_read_back_can_be_sent_again(scene: Stage, cold: bool) -> None:
+    """The same message, though it now names the id and the time that were assigned to it."""
+    conversation = await scene.conversation(messages=3)
+    stored = await scene.parts.history.recent(ALICE, conversation, 10)
+    if cold:
+        await go_cold(scene)
+
+    sent = [new_message(parse_body(m), at_ms=NOW + 60_000) for m in stored]
+    again = await scene.parts.publisher.append(ALICE, conversation, sent, at_ms=NOW + 60_000)
+
+    assert again.replayed
+    assert again.messages == stored
+
+
 async def test_an_idempotency_key_outlives_the_conversation_s_time_in_redis(scene: Stage) -> None:
     """The key is kept for a day, the header for half an hour."""
     conversation = await scene.conversation()

@@ -14,7 +14,8 @@
 --   {'missing'}          deleted
 --   {'cold'}             not in Redis: load it, then call again
 --   {'check', n}         look the ids up in PostgreSQL below n, then call again
---   {'conflict', i}      the i-th message's id (from 0) is taken by another body
+--   {'taken', i, n, …}   the i-th message's id (from 0) is that of message n, whose digest is another: compare
+--     the two, and if they are the same all the same, call again with n as its known number
 --   {'key_conflict'}     the idempotency key was used for another request
 
 -- What is there already: the sequence number of each message, false where it is new, and the latest
@@ -25,13 +26,14 @@ local function known_messages(key, h, args, first, checked)
     ids[#ids + 1] = '#' .. args[i]
   end
   local records = redis.call('HMGET', key, unpack(ids))
-  local numbers, latest = {}, ''
+  local numbers, latest, taken = {}, '', { 'taken' }
   for m, record in ipairs(records) do
     local i = first + (m - 1) * 4
     if record then
       local number, digest, position = string.match(record, '^(%d+) (%S+) (%S+)$')
-      if digest ~= '-' and digest ~= args[i + 1] then
-        return nil, { 'conflict', m - 1 }
+      if digest ~= '-' and digest ~= args[i + 1] and number ~= args[i + 2] then
+        taken[#taken + 1] = m - 1
+        taken[#taken + 1] = number
       end
       numbers[m] = number
       if position ~= '-' and (latest == '' or before(latest, position)) then
@@ -44,6 +46,9 @@ local function known_messages(key, h, args, first, checked)
     else
       numbers[m] = false
     end
+  end
+  if #taken > 1 then
+    return nil, taken
   end
   return numbers, latest
 end
