@@ -71,6 +71,8 @@ async def running_up(
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             start_new_session=True,
+            # As in the background of a script: SIGINT has to work there, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
         )
     try:
         await wait_until(

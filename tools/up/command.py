@@ -112,8 +112,9 @@ class _Up:
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            # Started with nohup, or in a script's background, a signal is ignored on purpose.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup means: go on when the terminal closes. In a script's background SIGINT is ignored as well,
+            # but whoever sends one there means us.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
