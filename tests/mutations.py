@@ -24,6 +24,7 @@ REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
 WRITER: Final = "tests/races/test_writer_races.py::"
 CONVERGENCE: Final = "tests/properties/test_writer_convergence.py::test_any_delivery_ends_in_the_same_rows"
+PERSISTER: Final = "tests/integration/test_persister.py::"
 WRITE_SQL: Final = "common/postgres/queries/write.sql"
 
 
@@ -150,9 +151,9 @@ MUTATIONS: Final = (
     Mutation(
         "another body under a known id",
         "common/redis/lua/append.lua",
-        "      if digest ~= '-' and digest ~= args[i + 1] then",
+        "      if digest ~= '-' and digest ~= args[i + 1] and number ~= args[i + 2] then",
         "      if false then",
-        LOG + "test_a_message_id_with_another_body_is_refused",
+        "tests/integration/test_publisher.py::test_a_message_id_with_another_body_is_refused",
     ),
     Mutation(
         "idempotency key",
@@ -244,6 +245,63 @@ MUTATIONS: Final = (
         "        rows = [row for row in rows if _place(row) in places]\n",
         "",
         CONVERGENCE,
+    ),
+    Mutation(
+        "persister: the group begins at the log's end",
+        "common/redis/lua/group.lua",
+        "keys[1], args[1], '0', 'MKSTREAM'",
+        "keys[1], args[1], '$', 'MKSTREAM'",
+        PERSISTER + "test_a_group_that_is_created_late_reads_from_the_beginning",
+    ),
+    Mutation(
+        "persister: a missing group is not created again",
+        "services/persister/reader.py",
+        "            await self._group.create(self._partition)\n",
+        "",
+        PERSISTER + "test_a_group_that_disappears_is_created_again",
+    ),
+    Mutation(
+        "persister: what a dead consumer left is not claimed",
+        "services/persister/reader.py",
+        "if asyncio.get_running_loop().time() >= self._claim_at:",
+        "if False:",
+        PERSISTER + "test_what_a_dead_consumer_left_is_claimed",
+    ),
+    Mutation(
+        "persister: acknowledged before the commit",
+        "services/persister/recorder.py",
+        "        error = await self._write(items)\n",
+        "        await self._settle(items)\n        error = await self._write(items)\n",
+        PERSISTER + "test_kill_in_the_middle_of_a_batch_loses_nothing",
+    ),
+    Mutation(
+        "persister: a batch is parked as a whole",
+        "services/persister/recorder.py",
+        "        elif len(items) == 1:\n            await self._park(items[0].entry, error)\n",
+        "        elif items:\n"
+        "            for item in items:\n                await self._park(item.entry, error)\n",
+        PERSISTER + "test_a_poison_event_is_parked_alone",
+    ),
+    Mutation(
+        "persister: an outage is taken for poison",
+        "services/persister/recorder.py",
+        "if judge(error) is Verdict.TRANSIENT:",
+        "if False:",
+        PERSISTER + "test_an_outage_of_postgresql_parks_and_loses_nothing",
+    ),
+    Mutation(
+        "persister: SIGTERM drops the batch",
+        "services/persister/persister.py",
+        "        await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)\n",
+        "",
+        PERSISTER + "test_sigterm_in_the_middle_of_a_batch_loses_and_repeats_nothing",
+    ),
+    Mutation(
+        "persister: trimming passes what is not acknowledged",
+        "common/redis/lua/group.lua",
+        "  if waiting[1] > 0 and before(waiting[2], floor) then",
+        "  if false then",
+        PERSISTER + "test_trimming_never_passes_what_is_not_committed",
     ),
 )
 

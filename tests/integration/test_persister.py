@@ -204,7 +204,7 @@ async def test_kill_in_the_middle_of_a_batch_loses_nothing(
 
 
 async def test_an_outage_of_postgresql_parks_and_loses_nothing(settings: Settings, redis: RedisParts) -> None:
-    """Events wait on the log until PostgreSQL is back; stopping meanwhile is possible, too."""
+    """Events wait on the log until PostgreSQL is back."""
     options = {"port": free_port(), "password": secrets.token_hex(16)}
     with restartable(postgres_server, **options) as server:
         dsn = server.spec.dsn.rpartition("/")[0] + "/postgres"
@@ -225,6 +225,26 @@ async def test_an_outage_of_postgresql_parks_and_loses_nothing(settings: Setting
         async with pool_of(settings) as pool:
             assert await contents(pool, conversation) == ["before", "during", "after"]
     assert await dead_letters(redis) == []
+
+
+async def test_it_stops_during_an_outage_and_leaves_its_work_to_the_next(
+    settings: Settings, redis: RedisParts, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be finished within the grace stays unacknowledged, and is claimed later."""
+    monkeypatch.setattr("services.persister.persister.STOP_GRACE_SECONDS", 0.2)
+    conversation = await redis.conversation()
+    impatient = PersisterSettings(block_ms=20, claim_min_idle_seconds=0.1)
+    settings = settings.model_copy(update={"persister": impatient})
+    async with pool.acquire() as holder, holder.transaction():
+        # The next best thing to a server that is away: one that never answers.
+        await holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        async with running_persister(settings):
+            await append(redis, conversation, "a")
+            await wait_until(lambda: _has_read_all(redis))
+    assert (await redis.group.lag(redis.keys.partition(ALICE))).pending == 2
+    async with running_persister(settings):
+        await wait_settled(redis)
+    assert await contents(pool, conversation) == ["a"]
 
 
 async def test_a_restart_of_redis_is_survived(settings: Settings, pool: Pool) -> None:
