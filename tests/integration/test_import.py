@@ -119,7 +119,7 @@ async def test_importing_twice_changes_nothing(
     scene: Stage, heard: Heard, tmp_path: Path, between: str
 ) -> None:
     """Not one event more on the log, wherever the first import is by then."""
-    sent = [conversation(ALICE, messages=60), conversation(BOB), conversation(BOB, messages=0)]
+    sent = [conversation(ALICE, messages=2100), conversation(BOB), conversation(BOB, messages=0)]
     path = written(tmp_path / "chats.jsonl", *sent)
     await run(scene, heard, path)
     if between != "hot":
@@ -132,7 +132,7 @@ async def test_importing_twice_changes_nothing(
     tally = await run(scene, heard, path)
 
     assert (tally.new, tally.known) == (0, 3)
-    assert (tally.new_messages, tally.known_messages) == (0, 63)
+    assert (tally.new_messages, tally.known_messages) == (0, 2103)
     assert [len(await scene.redis.events(user)) for user in (ALICE, BOB)] == events
     for one in sent:
         assert await stored(scene, one) == one["messages"]
