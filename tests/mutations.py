@@ -25,6 +25,8 @@ LOG: Final = "tests/integration/test_log.py::"
 WRITER: Final = "tests/races/test_writer_races.py::"
 CONVERGENCE: Final = "tests/properties/test_writer_convergence.py::test_any_delivery_ends_in_the_same_rows"
 PERSISTER: Final = "tests/integration/test_persister.py::"
+IMPORT: Final = "tests/integration/test_import.py::"
+CONTRACT: Final = "tests/unit/test_contract.py::"
 WRITE_SQL: Final = "common/postgres/queries/write.sql"
 
 
@@ -285,14 +287,14 @@ MUTATIONS: Final = (
     Mutation(
         "persister: an outage is taken for poison",
         "services/persister/recorder.py",
-        "if judge(error) is Verdict.TRANSIENT:",
+        "if judge(error) is Verdict.TRANSIENT and not too_much:",
         "if False:",
         PERSISTER + "test_an_outage_of_postgresql_parks_and_loses_nothing",
     ),
     Mutation(
         "persister: SIGTERM drops the batch",
         "services/persister/persister.py",
-        "        await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)\n",
+        "            await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)\n",
         "",
         PERSISTER + "test_sigterm_in_the_middle_of_a_batch_loses_and_repeats_nothing",
     ),
@@ -302,6 +304,56 @@ MUTATIONS: Final = (
         "  if waiting[1] > 0 and before(waiting[2], floor) then",
         "  if false then",
         PERSISTER + "test_trimming_never_passes_what_is_not_committed",
+    ),
+    Mutation(
+        "import: fresh message ids instead of derived ones",
+        "tools/importing/lines.py",
+        "        derived=lambda index: MessageId(derived_id(owner, conversation, str(index))),\n",
+        "",
+        IMPORT + "test_importing_twice_changes_nothing",
+    ),
+    Mutation(
+        "import: two lines of one conversation at once",
+        "tools/importing/importer.py",
+        "            async with lock:\n                await self._conversation(conversation)\n",
+        "            await self._conversation(conversation)\n",
+        IMPORT + "test_two_lines_of_one_conversation_keep_the_order_of_the_file",
+    ),
+    Mutation(
+        "import: modified when it was imported",
+        "tools/importing/lines.py",
+        "    return min(max(0, last), now_ms)\n",
+        "    return now_ms\n",
+        IMPORT + "test_history_keeps_its_times",
+    ),
+    Mutation(
+        "import: read from the log counts as in PostgreSQL",
+        "common/redis/group.py",
+        "        return self.oldest_pending is None or position_order(self.oldest_pending)"
+        " > position_order(position)\n",
+        "        return True\n",
+        "tests/unit/test_settled.py",
+    ),
+    Mutation(
+        "contract: an unknown version is guessed at",
+        "common/contract/stream.py",
+        '    if version != b"%d" % CONTRACT_VERSION:\n',
+        "    if not version:\n",
+        CONTRACT + "test_an_unknown_version_is_not_guessed_at",
+    ),
+    Mutation(
+        "contract: a body is parsed and written again",
+        "common/domain/events.py",
+        "        body = cls(value.encode() if isinstance(value, str) else value)\n",
+        "        body = cls(to_json(parse_body(value)))\n",
+        CONTRACT + "test_a_body_is_the_same_bytes_after_the_stream",
+    ),
+    Mutation(
+        "input: NUL is let in",
+        "common/checks/json_text.py",
+        '    if b"\\\\u0000" in raw:\n',
+        "    if not raw:\n",
+        "tests/unit/test_import_lines.py::test_a_refusal_names_the_field",
     ),
 )
 

@@ -40,6 +40,12 @@ def judge(error: BaseException) -> Verdict:
     return Verdict.PERMANENT
 
 
+def took_too_long(error: BaseException) -> bool:
+    """Whether a time limit struck: the same at once may never pass, less at once may."""
+    reason = error.__cause__ if isinstance(error, StoreUnavailable) else error
+    return isinstance(reason, (asyncpg.QueryCanceledError, TimeoutError))
+
+
 @contextmanager
 def outages() -> Generator[None]:
     """Turn a failure of the server or of the way to it into StoreUnavailable; pass on any other."""

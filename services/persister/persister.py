@@ -64,16 +64,12 @@ class Persister:
             upkeep = tasks.create_task(self._upkeep.run())
             await stop.wait()
             upkeep.cancel()
-            await self._finish(readers, writing)
-
-    async def _finish(self, readers: Sequence[asyncio.Task[None]], writing: asyncio.Task[None]) -> None:
-        closing = asyncio.create_task(self._close_after(readers))
-        await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)
-        unfinished = self._channel.unsettled
-        if unfinished:
-            log.warning("stopped_before_all_was_written", unfinished=unfinished)
-        for task in (*readers, closing, writing):
-            task.cancel()
+            closing = tasks.create_task(self._close_after(readers))
+            await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)
+            if self._channel.unsettled:
+                log.warning("stopped_before_all_was_written", unfinished=self._channel.unsettled)
+            for task in (*readers, closing, writing):
+                task.cancel()
 
     async def _close_after(self, readers: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.wait(readers)

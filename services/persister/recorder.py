@@ -15,7 +15,7 @@ from common.domain.errors import LogUnavailable, MalformedEvent, StoreUnavailabl
 from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import ConversationId, UserId, parse_conversation_id
 from common.postgres.changes import Recorded
-from common.postgres.outages import Verdict, describe, judge
+from common.postgres.outages import Verdict, describe, judge, took_too_long
 from common.postgres.writer import BatchWriter
 from common.redis.group import Committed, ConsumerGroup, Entry
 from services.persister.progress import Progress
@@ -62,7 +62,7 @@ class Recorder:
             await self._commit(readable)
 
     async def _commit(self, items: Sequence[Readable]) -> None:
-        """Commit `items`; where one can never be stored, halve until it stands alone, and park it."""
+        """Commit `items`; where they cannot be at once, halve. What cannot be stored alone is parked."""
         began = time.monotonic()
         error = await self._write(items)
         if error is None:
@@ -76,14 +76,19 @@ class Recorder:
             await self._commit(items[middle:])
 
     async def _write(self, items: Sequence[Readable]) -> Exception | None:
-        """Write `items` in one transaction, again and again during an outage; the error that is final."""
+        """Write `items` in one transaction, again and again during an outage.
+
+        None, or why these items cannot be written together: one of them never can, or they are more
+        than the statement time-out allows.
+        """
         events = [item.recorded for item in items]
         async for attempt in retrying(StoreUnavailable):
             with attempt:
                 try:
                     await self._writer.write(events)
                 except Exception as error:
-                    if judge(error) is Verdict.TRANSIENT:
+                    too_much = len(items) > 1 and took_too_long(error)
+                    if judge(error) is Verdict.TRANSIENT and not too_much:
                         raise
                     return error
         return None

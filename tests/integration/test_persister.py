@@ -203,6 +203,27 @@ async def test_kill_in_the_middle_of_a_batch_loses_nothing(
     assert await contents(pool, conversation) == ["a", "b"]
 
 
+async def test_a_batch_that_takes_too_long_is_written_in_parts(
+    settings: Settings, redis: RedisParts, pool: Pool
+) -> None:
+    """A slow disk must not make the persister try for ever what cannot be done within the time-out."""
+    await pool.execute(
+        "CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END'"
+    )
+    await pool.execute(
+        "CREATE TRIGGER slow BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION be_slow()"
+    )
+    conversation = await redis.conversation()
+    texts = [str(i) for i in range(60)]
+    await append(redis, conversation, *texts)
+    hasty = settings.postgres.model_copy(update={"statement_timeout_seconds": 0.5})
+    async with running_persister(settings.model_copy(update={"postgres": hasty})):
+        await wait_settled(redis)
+    assert await contents(pool, conversation) == texts
+    assert await dead_letters(redis) == []
+
+
 async def test_an_outage_of_postgresql_parks_and_loses_nothing(settings: Settings, redis: RedisParts) -> None:
     """Events wait on the log until PostgreSQL is back."""
     options = {"port": free_port(), "password": secrets.token_hex(16)}
