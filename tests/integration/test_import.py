@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,20 @@ async def test_a_renamed_conversation_keeps_its_new_name(scene: Stage, heard: He
 
 
 async def test_two_lines_of_one_conversation_keep_the_order_of_the_file(
-    scene: Stage, heard: Heard, tmp_path: Path
+    scene: Stage, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though many conversations are under way at once."""
+    """Though many conversations are under way at once, and the first line takes its time."""
+    append_to_new = Publisher.append_to_new
+    overtaken = asyncio.Event()
+
+    async def slow_at_first(self: Publisher, *args: Any, **kwargs: Any) -> Any:
+        if args[3][0].id == "part 0":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(overtaken.wait(), 0.1)
+        overtaken.set()
+        return await append_to_new(self, *args, **kwargs)
+
+    monkeypatch.setattr(Publisher, "append_to_new", slow_at_first)
     one = conversation(messages=0)
     texts = [f"part {i}" for i in range(20)]
     parts = [{**one, "messages": [{"id": text, "role": "user", "content": text}]} for text in texts]
