@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Final
 
 import structlog
 
 from common.domain.errors import TurnlogError
+
+CANCEL_AGAIN_SECONDS: Final = 1.0
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -58,7 +60,20 @@ async def _failed(send: Send, reason: str) -> None:
     await send({"type": "lifespan.startup.failed", "message": reason})
 
 
-async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
-    """Stop a task of the worker's own."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Have `work` done until the block ends. A failure of it is logged at once, and ends nothing else."""
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_report_failure)
+    try:
+        yield
+    finally:
+        while not task.done():
+            # More than once where need be: redis-py can swallow a cancellation while it connects.
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_work_failed", exc_info=error)

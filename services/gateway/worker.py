@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from common.assembly import Conversations as Parts
 from common.assembly import assemble, keys_for
@@ -25,7 +24,7 @@ from services.gateway.app import App, create_app
 from services.gateway.conversations import Conversations
 from services.gateway.health import Health
 from services.gateway.identity.authenticator import make_authenticator
-from services.gateway.lifespan import Lifespan, cancel_and_wait
+from services.gateway.lifespan import Lifespan, in_background
 from services.gateway.me import Me
 from services.gateway.messages import Messages
 from services.gateway.pages import Pages
@@ -62,10 +61,10 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
             client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds
         )
         access_log = AccessLog()
-        for task in (redis.run(), asker.listen(), access_log.run()):
-            _in_background(stack, task)
         parts = assemble(settings, functions, store, asker=asker)
-        _in_background(stack, report_counts(parts.counts, CacheStats(client, keys)))
+        reporting = report_counts(parts.counts, CacheStats(client, keys))
+        for work in (redis.run(), asker.listen(), access_log.run(), reporting):
+            await stack.enter_async_context(in_background(work))
         health = Health({"redis": redis.probe, "postgres": store_probe(store)})
         yield create_gateway(settings, parts, health, access_log)
 
@@ -86,7 +85,3 @@ def create_gateway(settings: Settings, parts: Parts, health: Health, access_log:
     ]
     resources.append(Pages(resources))
     return create_app(resources, make_authenticator(settings), access_log)
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    stack.push_async_callback(cancel_and_wait, asyncio.get_running_loop().create_task(work))

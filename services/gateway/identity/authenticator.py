@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from common.checks.errors import FieldError
 from common.domain.errors import UnsafeConfiguration
@@ -101,6 +102,7 @@ def _host_name(header: str) -> str:
     return header.partition(":")[0]
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`. A name other than localhost counts as public."""
     if host == "localhost":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -173,3 +174,12 @@ async def test_it_becomes_ready_when_redis_is_safe_to_use(settings: Settings, re
             return (await client.get("/readyz")).status_code == 200
 
         await wait_until(ready)
+
+
+@pytest.mark.parametrize("moments", [0, 1, 2, 5])
+async def test_it_can_stop_while_it_is_still_starting(settings: Settings, moments: int) -> None:
+    """Whatever it was about to do."""
+    async with asyncio.timeout(10):
+        async with open_gateway(settings):
+            for _ in range(moments):
+                await asyncio.sleep(0)
