@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from common.domain.errors import LogUnavailable
 from common.domain.ids import UserId, new_conversation_id
 from common.publisher import Publisher
 from common.settings import Settings
+from tests.e2e.commands import run as command
 from tests.persisting import persist
 from tests.stage import Stage, stage
 from tests.waiting import wait_until
-from tools.cli import app
 from tools.errors import CommandError
 from tools.importing.importer import Importer
 from tools.importing.lines import read_lines
@@ -299,21 +298,14 @@ async def test_settled_means_in_postgresql(scene: Stage, heard: Heard, tmp_path:
     assert await wait_settled(group, {})
 
 
-def test_the_command_says_what_came_of_it(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_says_what_came_of_it(settings: Settings, tmp_path: Path) -> None:
     """Counts on standard output, what was refused on standard error, and a status for scripts."""
-    redis_url, database_url = settings.redis.url, settings.postgres.url
-    assert redis_url is not None
-    assert database_url is not None
-    monkeypatch.setenv("REDIS_URL", redis_url.get_secret_value())
-    monkeypatch.setenv("DATABASE_URL", database_url.get_secret_value())
+    own = {"REDIS_URL": settings.redis.dsn, "DATABASE_URL": settings.postgres.dsn}
     path = written(tmp_path / "chats.jsonl", conversation(), conversation(BOB), "{oops")
-    arguments = ["import", str(path), "--no-wait", "--data-dir", str(tmp_path)]
 
-    result = CliRunner().invoke(app, arguments)
+    result = command("import", str(path), "--no-wait", "--data-dir", str(tmp_path), environment=own)
 
-    assert result.exit_code == 1, result.output
+    assert result.returncode == 1, result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0] == ["conversations", "2"]
     assert ["messages", "6"] in lines

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
 from common.domain.errors import LogUnavailable
 from common.domain.ids import now_ms
@@ -18,11 +17,11 @@ from common.postgres.figures import read_committed_positions, read_figures
 from common.redis.stats import HOUR_MS, CacheStats
 from common.reporting import report_counts
 from common.settings import PostgresSettings, RedisSettings, Settings
+from tests.e2e.commands import run
 from tests.persisting import persist
 from tests.redis_parts import ALICE, NOW
 from tests.stage import Stage, stage
 from tests.waiting import wait_until
-from tools.cli import app
 from tools.embedded.server import free_port
 from tools.status.collect import collect
 
@@ -165,14 +164,12 @@ async def test_what_is_away_hides_nothing_else(settings: Settings) -> None:
 
 @pytest.mark.parametrize("options", [["--json"], ["--partitions"]])
 def test_the_command_fails_where_something_is_down(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+    settings: Settings, tmp_path: Path, options: list[str]
 ) -> None:
     """So that a script can tell; what is known is shown all the same."""
-    monkeypatch.setenv("REDIS_URL", settings.redis.dsn)
-    monkeypatch.setenv("DATABASE_URL", settings.postgres.dsn)
-    monkeypatch.setenv("GATEWAY_PORT", "1")
-    result = CliRunner().invoke(app, ["status", *options, "--data-dir", str(tmp_path)])
-    assert result.exit_code == 1
+    own = {"REDIS_URL": settings.redis.dsn, "DATABASE_URL": settings.postgres.dsn, "GATEWAY_PORT": "1"}
+    result = run("status", *options, "--data-dir", str(tmp_path), environment=own)
+    assert result.returncode == 1, result.stderr
     if options == ["--json"]:
         status = json.loads(result.stdout)
         assert status["postgres"]["messages"] == 0
