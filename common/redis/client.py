@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import structlog
+from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
@@ -25,9 +26,11 @@ from redis.exceptions import (
 from common.domain.errors import LogUnavailable
 
 Argument = str | bytes | int
-Command = Sequence[Argument]
+Command = tuple[Argument, ...]
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+# Typed by hiredis as if a command had one word.
+_pack = cast("Callable[[Command], bytes]", pack_command)
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +121,8 @@ class RedisClient:
         if not self._in_flight:
             self._last_progress = asyncio.get_running_loop().time()
         self._in_flight.extend(future for _, future in batch)
-        packed = connection.pack_commands([command for command, _ in batch])
+        # hiredis packs in C what redis-py's asyncio connection packs in Python: half of an append's time.
+        packed = b"".join([_pack(command) for command, _ in batch])
         await connection.send_packed_command(packed, check_health=False)
 
     async def _connected(self) -> Connection:
