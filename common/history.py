@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import Numbered, numbered
-from common.domain.overlay import Pending, pending_messages
+from common.domain.overlay import Pending, overlay, pending_messages
 from common.domain.paging import Page, merged_slice
 from common.loading import CacheCounts, Loader
 from common.postgres.store import Store
@@ -106,14 +108,17 @@ class History:
         return header
 
     async def by_number(
-        self, user: UserId, conversation: ConversationId, sequence_numbers: list[int]
+        self, user: UserId, conversation: ConversationId, sequence_numbers: Sequence[int]
     ) -> dict[int, bytes]:
-        """The messages that have these numbers, as served."""
-        low, high = min(sequence_numbers), max(sequence_numbers)
-        found = await self.window(user, conversation, after=low - 1, before=high + 1, limit=high - low + 1)
-        wanted = set(sequence_numbers)
-        by_number = {numbered(message).sequence_number: message for message in found}
-        return {number: by_number[number] for number in wanted & by_number.keys()}
+        """Those of the messages with these numbers that are there, as served."""
+        cached = await self._cached(user, conversation, self._length)
+        found = {numbered(message).sequence_number: message for message in cached}
+        missing = [number for number in sequence_numbers if number not in found]
+        if missing:
+            pending = await self._pending(user, conversation)
+            stored = await self._store.messages_by_number(user, conversation, missing)
+            found |= {message.sequence_number: message.served for message in overlay(stored, pending)}
+        return {number: found[number] for number in sequence_numbers if number in found}
 
     async def _cached(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
         messages = await self._cache.tail(user, conversation, limit)

@@ -18,6 +18,8 @@ from common.postgres.store import Store
 from common.rebuild import Rebuilder
 from common.redis.log import (
     FRESH,
+    IDS_ARE_FRESH,
+    NOTHING_CHECKED,
     Checked,
     CheckIds,
     Cold,
@@ -85,16 +87,18 @@ class Publisher:
         """Create a conversation; with True where one with this id was there, which is then the answer."""
         conversation = conversation_id or new_conversation_id()
         creation = Creation(FRESH, state) if conversation_id is None else None
+        repeatable = True
         for _ in range(ATTEMPTS):
             try:
-                header, created = await _once_more(
-                    lambda creation=creation: self._log.create(user, conversation, creation, at_ms=at_ms)
-                )
+                header, created = await self._log.create(user, conversation, creation, at_ms=at_ms)
             except Cold:
                 creation = await self._right_to_create(user, conversation, state)
-                continue
-            # A fresh id that "exists" is our own, from a try whose reply was lost.
-            return header, not created and conversation_id is not None
+            except LogUnavailable as lost:
+                _once_more(lost, repeatable)
+                repeatable, creation = False, None
+            else:
+                # A fresh id that "exists" is our own, from a try whose reply was lost.
+                return header, not created and conversation_id is not None
         raise Busy("the conversation is being changed by too many at once")
 
     async def append(
@@ -189,38 +193,47 @@ class Publisher:
         at_ms: int,
         idempotency: Idempotency | None,
     ) -> Appended:
-        checked: Checked | None = None
+        checked = NOTHING_CHECKED if any(message.id_given for message in messages) else IDS_ARE_FRESH
+        repeatable = True
         for _ in range(ATTEMPTS):
             try:
-                receipt = await _once_more(
-                    lambda checked=checked, creation=creation: self._log.append(
-                        user,
-                        conversation,
-                        messages,
-                        at_ms=at_ms,
-                        create=creation,
-                        checked=checked,
-                        idempotency=idempotency,
-                    )
+                receipt = await self._log.append(
+                    user,
+                    conversation,
+                    messages,
+                    at_ms=at_ms,
+                    create=creation,
+                    checked=checked,
+                    idempotency=idempotency,
                 )
             except Gone as gone:
                 raise ConversationNotFound(conversation) from gone
             except CheckIds as wanted:
                 found = await self._look_up(user, conversation, messages)
-                checked = Checked(wanted.below, (checked.known if checked else {}) | found)
+                checked = Checked(wanted.below, {**checked.known, **found})
             except Taken as taken:
                 found = await self._compare(user, conversation, messages, taken.numbers)
-                checked = Checked(checked.below if checked else 0, (checked.known if checked else {}) | found)
+                checked = Checked(checked.below, {**checked.known, **found})
+            except LogUnavailable as lost:
+                _once_more(lost, repeatable)
+                # Nothing is fresh the second time: the first may have been carried out.
+                repeatable, checked = False, NOTHING_CHECKED
+                creation = creation and Creation("", creation.state)
             except Cold:
-                if creation is None:
-                    await self._rebuilder.conversation(user, conversation)
-                else:
-                    creation = await self._right_to_create(user, conversation, creation.state) or Creation(
-                        "", creation.state
-                    )
+                creation = await self._warm(user, conversation, creation)
             else:
                 return await self._answer(user, conversation, messages, receipt)
         raise Busy("the conversation is being changed by too many at once")
+
+    async def _warm(
+        self, user: UserId, conversation: ConversationId, creation: Creation | None
+    ) -> Creation | None:
+        """Load what an append found cold, or (with a `creation`) find it absent and get the right to it."""
+        if creation is None:
+            await self._rebuilder.conversation(user, conversation)
+            return None
+        right = await self._right_to_create(user, conversation, creation.state)
+        return right or Creation("", creation.state)
 
     async def _right_to_create(
         self, user: UserId, conversation: ConversationId, state: State
@@ -269,7 +282,9 @@ class Publisher:
         pairs = zip(receipt.sequence_numbers, messages, strict=True)
         ours = {number: Numbered(number, message.body).served for number, message in pairs}
         if receipt.known:
-            ours |= await self._history.by_number(user, conversation, receipt.sequence_numbers)
+            # New ones have the highest numbers.
+            known = sorted(receipt.sequence_numbers)[: receipt.known]
+            ours |= await self._history.by_number(user, conversation, known)
         ordered = [ours[number] for number in receipt.sequence_numbers]
         return Appended(conversation, ordered, receipt.position, receipt.known)
 
@@ -289,12 +304,10 @@ class Publisher:
         raise Busy("the conversation is being changed by too many at once")
 
 
-async def _once_more(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Repeat a call whose reply was lost: the functions know a message or a conversation by its id, so
-    that the second of two tries changes nothing."""
-    try:
-        return await call()
-    except LogUnavailable as lost:
-        if not lost.outcome_unknown:
-            raise
-        return await call()
+def _once_more(lost: LogUnavailable, repeatable: bool) -> None:
+    """Let a call whose reply was lost be made again, once; raise `lost` where it must not.
+
+    The functions know a message or a conversation by its id: the second of two calls changes nothing.
+    """
+    if not (repeatable and lost.outcome_unknown):
+        raise lost

@@ -102,6 +102,12 @@ class Store:
         rows = await self._fetch("messages_by_id", user, conversation, ids)
         return {MessageId(row["id"]): _message(row) for row in rows}
 
+    async def messages_by_number(
+        self, user: UserId, conversation: ConversationId, numbers: Sequence[int]
+    ) -> list[Numbered]:
+        """The messages that have these sequence numbers, in any order."""
+        return _messages(await self._fetch("messages_by_number", user, conversation, numbers))
+
     async def conversations(
         self,
         user: UserId,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 
@@ -68,11 +68,15 @@ class Idempotency:
 class Checked:
     """Messages that were found to be there, compared and the same (id → sequence number).
 
-    All ids were looked up in PostgreSQL `below` a number.
+    All ids were looked up in PostgreSQL `below` a number; None: they need not be, they are fresh.
     """
 
-    below: int
-    known: dict[str, int]
+    below: int | None
+    known: Mapping[str, int]
+
+
+IDS_ARE_FRESH: Final = Checked(None, {})
+NOTHING_CHECKED: Final = Checked(0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +107,28 @@ class EventLog:
         *,
         at_ms: int,
         create: Creation | None = None,
-        checked: Checked | None = None,
+        checked: Checked = NOTHING_CHECKED,
         idempotency: Idempotency | None = None,
     ) -> Receipt:
-        """Append `messages`, all or none.
+        """Append `messages`, all or none. `checked` says what is known of their ids.
 
         Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict.
         """
         keys: tuple[str, ...] = self._keys.conversation(user, conversation)
         if idempotency is not None:
             keys = (*keys, self._keys.idempotency(user, idempotency.key))
-        ids_given = any(message.id_given for message in messages)
-        known = checked.known if checked else {}
         preview = preview_of([message.text for message in messages])
         arguments = [
             *self._call(user, conversation, at_ms),
             to_json(preview) if preview is not None else b"",
-            (checked.below if checked else 0) if ids_given else b"",
+            b"" if checked.below is None else checked.below,
             create.token if create else b"",
             *_state_arguments(create.state if create else None),
             idempotency.digest if idempotency else b"",
             self._settings.idempotency_ttl_seconds * 1000,
         ]
         for message in messages:
-            arguments += (message.id, message.digest, known.get(message.id, b""), message.body)
+            arguments += (message.id, message.digest, checked.known.get(message.id, b""), message.body)
         reply = await self._functions.call("append", keys, *arguments)
         match reply[0]:
             case b"ok":

@@ -16,7 +16,7 @@ from common.domain.events import ConversationDeleted as DeletedEvent
 from common.domain.events import MessagesAppended
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import numbered, parse_body
-from common.redis.log import FRESH, Checked, CheckIds, Cold, Creation, Gone, Idempotency, Taken
+from common.redis.log import FRESH, IDS_ARE_FRESH, Checked, CheckIds, Cold, Creation, Gone, Idempotency, Taken
 from tests.redis_parts import ALICE, NOW, STATE, RedisParts, message, redis_parts
 
 
@@ -234,7 +234,9 @@ async def test_ids_that_redis_let_go_of_are_looked_up_in_postgresql(
     receipt = await redis.log.append(
         ALICE, conversation, sent[:1], at_ms=NOW, checked=Checked(wanted.value.below, {"m-0": 0})
     )
-    fresh = await redis.log.append(ALICE, conversation, [message("fresh id")], at_ms=NOW)
+    fresh = await redis.log.append(
+        ALICE, conversation, [message("fresh id")], at_ms=NOW, checked=IDS_ARE_FRESH
+    )
 
     assert wanted.value.below == 4
     assert (receipt.sequence_numbers, receipt.known) == ([0], 1)

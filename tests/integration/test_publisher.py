@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from common.domain.errors import ConversationDeleted, ConversationNotFound, MessageIdConflict
+from common.domain.errors import (
+    ConversationDeleted,
+    ConversationNotFound,
+    LogUnavailable,
+    MessageIdConflict,
+)
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import new_message, numbered, parse_body
+from common.redis.client import Argument
 from common.redis.log import Idempotency
 from common.settings import Settings
 from tests.persisting import persist
@@ -116,6 +123,47 @@ async def test_what_was_read_back_can_be_sent_again(scene: Stage, cold: bool) ->
 
     assert again.replayed
     assert again.messages == stored
+
+
+async def test_a_batch_that_repeats_messages_far_apart_is_answered_with_all_of_them(scene: Stage) -> None:
+    """Old ones as they are stored, each found by its number; the new one behind all that is there."""
+    conversation = await scene.conversation(messages=120)
+    window = scene.parts.history.window
+    first = await window(ALICE, conversation, after=None, before=1, limit=1)
+    middle = await window(ALICE, conversation, after=59, before=61, limit=1)
+    await persist(scene)
+    again = [new_message(parse_body(m), at_ms=NOW + 1) for m in (*first, *middle)]
+
+    appended = await scene.parts.publisher.append(ALICE, conversation, [*again, message("new")], at_ms=NOW)
+
+    assert [numbered(m).sequence_number for m in appended.messages] == [0, 60, 120]
+    assert appended.messages[:2] == [*first, *middle]
+    assert (appended.known, appended.replayed) == (2, False)
+
+
+@pytest.mark.parametrize("evicted", [False, True])
+async def test_an_append_whose_reply_was_lost_is_there_once(scene: Stage, evicted: bool) -> None:
+    """It is repeated, and known by its id: in Redis, or in PostgreSQL where Redis forgot it meanwhile."""
+    conversation = await scene.conversation(messages=2)
+    await _lose_next_reply(scene, then=(lambda: go_cold(scene)) if evicted else None)
+
+    appended = await scene.parts.publisher.append(ALICE, conversation, [message("once")], at_ms=NOW)
+
+    assert [numbered(m).sequence_number for m in appended.messages] == [2]
+    assert await scene.numbers(conversation) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("evicted", [False, True])
+async def test_a_conversation_whose_creating_reply_was_lost_is_there_once(
+    scene: Stage, evicted: bool
+) -> None:
+    """Its fresh id is fresh no more when the call is repeated."""
+    await _lose_next_reply(scene, then=(lambda: go_cold(scene)) if evicted else None)
+
+    appended = await scene.parts.publisher.append_to_new(ALICE, None, STATE, [message("once")], at_ms=NOW)
+
+    assert await scene.numbers(appended.conversation_id) == [0]
+    assert len(await scene.redis.events()) == 2
 
 
 async def test_an_idempotency_key_outlives_the_conversation_s_time_in_redis(scene: Stage) -> None:
@@ -229,3 +277,22 @@ async def test_what_only_redis_lost_is_rebuilt_from_pending_events(scene: Stage)
     await scene.append(conversation, "goes on")
 
     assert await scene.numbers(conversation) == [0, 1, 2, 3]
+
+
+async def _lose_next_reply(scene: Stage, *, then: Callable[[], Awaitable[None]] | None) -> None:
+    """Carry the next append out, and cut the connection before its reply; `then` something happens.
+
+    A stand-in for the cut, because only here the moment is certain.
+    """
+    call = scene.redis.functions.call
+
+    async def cut(name: str, keys: list[str] | tuple[str, ...], *arguments: Argument) -> Any:
+        reply = await call(name, keys, *arguments)
+        if name != "append":
+            return reply
+        scene.redis.functions.call = call
+        if then is not None:
+            await then()
+        raise LogUnavailable("cut", outcome_unknown=True)
+
+    scene.redis.functions.call = cut

@@ -73,6 +73,12 @@ SELECT id, sequence_number, payload
 FROM messages
 WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
 
+-- name: messages_by_number
+-- $2 conversation  $3 sequence numbers
+SELECT sequence_number, payload
+FROM messages
+WHERE user_id = $1 AND conversation_id = $2 AND sequence_number = ANY ($3::bigint[])
+
 -- name: conversations
 -- Last modified first, the deleted ones never. (A bare id in ORDER BY would be the text of the first line.)
 -- $2, $3 only what stands after this place (last_modified_ms, id)  $4 modified since  $5 ids to leave out
