@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,7 +72,9 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
 def _remove_what_killed_sessions_left() -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         pid = directory.name.removeprefix(_PREFIX).partition("-")[0]
-        if directory.owner() == Path.home().owner() and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            if (directory / "embedded-home").exists():
-                remove_home(embedded_home(directory))
-            shutil.rmtree(directory, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another session may be tidying up, too
+            ours = directory.stat().st_uid == os.geteuid()
+            if ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
+                if (directory / "embedded-home").exists():
+                    remove_home(embedded_home(directory))
+                shutil.rmtree(directory, ignore_errors=True)
