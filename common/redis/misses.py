@@ -61,13 +61,13 @@ class MissAsker:
         self._wait = wait_seconds
         self._reader = uuid.uuid4().hex
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._listening = False
+        self.listening = False
         self._deaf_until = 0.0
 
     async def ask(self, user: UserId, conversation: ConversationId | None) -> Answer:
         """Ask for a load and wait for the answer."""
         loop = asyncio.get_running_loop()
-        if not self._listening or loop.time() < self._deaf_until:
+        if not self.listening or loop.time() < self._deaf_until:
             return Answer.NONE
         request = uuid.uuid4().hex
         answered: asyncio.Future[Answer] = loop.create_future()
@@ -94,7 +94,7 @@ class MissAsker:
                 await self._listen_once()
             except (RedisError, OSError) as error:
                 log.warning("cache_builder_answers_lost", error=type(error).__name__)
-            self._listening = False
+            self.listening = False
             await asyncio.sleep(0.5)
 
     async def _listen_once(self) -> None:
@@ -103,7 +103,7 @@ class MissAsker:
             await pubsub.subscribe(self._keys.answers(self._reader))
             async for message in pubsub.listen():
                 if message["type"] == "subscribe":
-                    self._listening = True
+                    self.listening = True
                 elif message["type"] == "message":
                     self._take(message["data"].decode())
 
