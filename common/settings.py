@@ -254,9 +254,11 @@ def load_settings(
 ) -> Settings:
     """Read the environment (default: this process's) over `env_file`, when that exists.
 
-    An empty value counts as not set. Raises SettingsError, which names the variable and what is wrong.
+    TURNLOG_ENV_FILE names another file than the `.env` beside the program. An empty value counts as not set. Raises SettingsError, which names the variable and what is wrong.
     """
     values: dict[str, str | None] = {}
+    if env_file is DEFAULT_ENV_FILE:
+        env_file = Path(os.environ.get("TURNLOG_ENV_FILE", DEFAULT_ENV_FILE))
     if env_file is not None and env_file.is_file():
         values.update(dotenv_values(env_file, interpolate=False))
     values.update(os.environ if environ is None else environ)

@@ -1,5 +1,6 @@
 """Fixtures that every test may use: clean, real servers and settings that point at them."""
 
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -14,11 +15,12 @@ from tests.servers import TestServers, run_apart, running_servers
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """No variable of the developer's shell reaches a test or a process that it starts."""
+    """Nothing of the developer's shell or `.env` reaches a test or a process that it starts."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in variables():
             patch.delenv(variable.name, raising=False)
         patch.delenv("TURNLOG_DATA_DIR", raising=False)
+        patch.setenv("TURNLOG_ENV_FILE", os.devnull)
         yield
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from common.runtime import PARENT_PIPE_VARIABLE
 from common.settings import Settings
 from tests.waiting import wait_until
 from tools.instance import Instance, load_instance, running_instance
@@ -62,6 +63,8 @@ async def running_up(
     """Run `turnlog up` on a free port until the block ends."""
     directory = data_dir.parent
     output, messages = directory / "up.out", directory / "up.err"
+    # Its end stops the instance, should this process be killed.
+    read_end, write_end = os.pipe()
     with output.open("wb") as out, messages.open("wb") as err:
         process = subprocess.Popen(
             turnlog("up", "--data-dir", str(data_dir), "--port", "0", *arguments),
@@ -69,11 +72,18 @@ async def running_up(
             stdout=out,
             stderr=err,
             cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                PARENT_PIPE_VARIABLE: str(read_end),
+                **(environment or {}),
+            },
+            pass_fds=[read_end],
             start_new_session=True,
             # As in the background of a script: SIGINT has to work there, too.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
         )
+    os.close(read_end)
     try:
         await wait_until(
             lambda: b"ready " in output.read_bytes() or process.poll() is not None,
@@ -87,6 +97,7 @@ async def running_up(
         with suppress(ProcessLookupError):
             process.terminate()
         await asyncio.to_thread(process.wait, 60)
+        os.close(write_end)
 
 
 async def wait_gone(processes: Iterable[psutil.Process], timeout_seconds: float = 20.0) -> None:

@@ -19,7 +19,7 @@ from tools.embedded.postgres import postgres_server
 from tools.embedded.server import GuardedServer, ServerSpec, free_port
 from tools.embedded.valkey import valkey_server
 
-_PREFIX = "turnlog-test-"
+DIRECTORY_PREFIX = "turnlog-test-"
 T = TypeVar("T")
 
 
@@ -43,7 +43,7 @@ class TestServers:
 def running_servers() -> Generator[TestServers]:
     """Start both servers; stop them and remove their data at the end, or when this process is killed."""
     _remove_what_killed_sessions_left()
-    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
     home = embedded_home(directory)
     # A test kills processes, never the machine: fsync would only cost time.
     quick = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -70,11 +70,11 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _remove_what_killed_sessions_left() -> None:
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = directory.name.removeprefix(_PREFIX).partition("-")[0]
+    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
+        pid = directory.name.removeprefix(DIRECTORY_PREFIX).partition("-")[0]
         with suppress(FileNotFoundError):  # another session may be tidying up, too
             ours = directory.stat().st_uid == os.geteuid()
             if ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
-                if (directory / "embedded-home").exists():
-                    remove_home(embedded_home(directory))
+                for record in directory.rglob("embedded-home"):
+                    remove_home(embedded_home(record.parent))
                 shutil.rmtree(directory, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Data directories for instances that tests start."""
 
+import os
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
@@ -9,13 +10,15 @@ import pytest
 import pytest_asyncio
 
 from tests.instances import RunningUp, running_up
+from tests.servers import DIRECTORY_PREFIX
 from tools.embedded.home import embedded_home, remove_home
 
 
 @contextmanager
 def temporary_data_dir() -> Generator[Path]:
     """A data directory for `up`, not made yet; everything that belongs to it is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="turnlog-up-") as parent:
+    # The name tells a later session whether the process that made it is still there.
+    with tempfile.TemporaryDirectory(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-") as parent:
         directory = Path(parent) / "data"
         yield directory
         if (directory / "embedded-home").exists():

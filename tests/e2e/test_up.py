@@ -82,7 +82,8 @@ async def test_own_servers_are_used_and_nothing_is_embedded(
 
 def test_a_shared_mode_without_servers_says_what_is_missing(data_dir: Path) -> None:
     """Only the local modes embed servers: a production start must not fall back to an empty database."""
-    result = run("up", "--data-dir", str(data_dir), environment={"CHAT_HISTORY_MODE": "redis"})
+    mode = {"CHAT_HISTORY_MODE": "redis"}
+    result = run("up", "--data-dir", str(data_dir), "--port", "0", environment=mode)
     assert result.returncode == 1
     assert "CHAT_HISTORY_MODE=redis needs DATABASE_URL and REDIS_URL" in result.stderr
 

@@ -62,6 +62,16 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert (settings.gateway.port, settings.redis.port) == (3333, 2222)
 
 
+def test_another_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TURNLOG_ENV_FILE, for several set-ups beside each other; a file that is not there is none."""
+    file = tmp_path / "other.env"
+    file.write_text("GATEWAY_PORT=1111\n")
+    monkeypatch.setenv("TURNLOG_ENV_FILE", str(file))
+    assert load_settings().gateway.port == 1111
+    monkeypatch.setenv("TURNLOG_ENV_FILE", "/nowhere/.env")
+    assert load_settings() == Settings()
+
+
 def test_a_wrong_value_is_named_and_not_shown() -> None:
     """The message names the variable, says what is wrong, and never repeats the value: it may be a secret."""
     with pytest.raises(SettingsError) as caught:

@@ -12,7 +12,7 @@ import typer
 import uvloop
 
 from common.postgres.migrations import migrate
-from common.runtime import STOP_SIGNALS
+from common.runtime import STOP_SIGNALS, exit_with_parent
 from common.settings import Settings, load_settings
 from tools.embedded.postgres import ensure_database
 from tools.errors import CommandError
@@ -23,6 +23,8 @@ from tools.up.logs import keep_logs_bounded
 from tools.up.port import choose_port, url_of
 from tools.up.servers import Servers, plan_servers
 from tools.up.supervisor import Supervisor
+
+_ORPHAN_GRACE_SECONDS = 120.0
 
 
 def up(
@@ -39,6 +41,8 @@ def up(
     settings = settings.model_copy(update={"gateway": gateway.model_copy(update=changes)})
     _make_private_directory(data_dir)
     with instance_lock(data_dir):
+        # Tests and benchmarks start instances, too, and must not leave one behind when they are killed.
+        exit_with_parent(grace_seconds=_ORPHAN_GRACE_SECONDS)
         uvloop.run(_Up(settings, data_dir).run())
 
 
