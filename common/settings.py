@@ -254,7 +254,8 @@ def load_settings(
 ) -> Settings:
     """Read the environment (default: this process's) over `env_file`, when that exists.
 
-    TURNLOG_ENV_FILE names another file than the `.env` beside the program. An empty value counts as not set. Raises SettingsError, which names the variable and what is wrong.
+    TURNLOG_ENV_FILE names another file than the `.env` beside the program. An empty value counts as not
+    set. Raises SettingsError, which names the variable and what is wrong.
     """
     values: dict[str, str | None] = {}
     if env_file is DEFAULT_ENV_FILE:
