@@ -60,6 +60,7 @@ class Importer:
         Raises CommandError where Redis or PostgreSQL stay away.
         """
         self._last_success = asyncio.get_running_loop().time()
+        reason: Exception | None = None
         waiting: asyncio.Queue[Line | None] = asyncio.Queue(maxsize=self._concurrency)
         try:
             async with asyncio.TaskGroup() as group:
@@ -72,7 +73,10 @@ class Importer:
         except* Stopped:
             self._progress.say("stopped at the first line that was refused (--strict)")
         except* CommandError as given_up:
-            raise given_up.exceptions[0] from None
+            reason = given_up.exceptions[0]
+        if reason is not None:
+            # Raised inside the `except*` it would come out in a group, before Python 3.11.4.
+            raise reason
 
     async def _work(self, waiting: asyncio.Queue[Line | None]) -> None:
         while (line := await waiting.get()) is not None:
