@@ -20,6 +20,7 @@ def test(context: typer.Context) -> None:
 def _from_root(argument: str) -> str:
     """A path is the user's, who may be in another directory; pytest runs in the root."""
     path, separator, rest = argument.partition("::")
-    if argument.startswith("-") or not Path(path).exists():
+    place = Path(path).resolve()
+    if argument.startswith("-") or not (place.exists() and place.is_relative_to(ROOT)):
         return argument
-    return f"{Path(path).resolve()}{separator}{rest}"
+    return f"{place}{separator}{rest}"
