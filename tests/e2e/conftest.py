@@ -19,10 +19,11 @@ def temporary_data_dir() -> Generator[Path]:
     """A data directory for `up`, not made yet; everything that belongs to it is removed afterwards."""
     # The name tells a later session whether the process that made it is still there.
     with tempfile.TemporaryDirectory(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-") as parent:
-        directory = Path(parent) / "data"
-        yield directory
-        if (directory / "embedded-home").exists():
-            remove_home(embedded_home(directory))
+        try:
+            yield Path(parent) / "data"
+        finally:
+            for record in Path(parent).rglob("embedded-home"):
+                remove_home(embedded_home(record.parent))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.instances import RunningUp, command_of, running_up
-from tools.embedded.home import embedded_home, remove_home
 from tools.paths import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -29,7 +28,6 @@ async def test_no_permission_above_the_data_is_changed(data_dir: Path) -> None:
         assert up.find("postgres").is_running()
         assert {path: _permissions(path) for path in watched} == before
     assert {path: _permissions(path) for path in watched} == before
-    _forget(place)
 
 
 def test_what_is_secret_is_for_its_owner_only(up: RunningUp) -> None:
@@ -58,8 +56,3 @@ def test_as_root_no_server_runs_as_root(up: RunningUp) -> None:
 def _permissions(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_mode, status.st_uid, status.st_gid
-
-
-def _forget(place: Path) -> None:
-    if (place / "embedded-home").exists():
-        remove_home(embedded_home(place))
