@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.domain.errors import ConversationNotFound
+from common.domain.errors import ConversationNotFound, LogRefusesWrites
 from common.domain.ids import ConversationId, UserId
 from common.rebuild import Rebuilder
 from common.redis.misses import Answer
@@ -35,7 +36,8 @@ class CacheCounts:
 class Loader:
     """Has conversations and lists loaded by a cache builder, or by this process where none answers.
 
-    When a call returns, what was loaded is no older than the call: the caller reads the cache itself.
+    When a call returns, what was loaded is no older than the call: the caller reads the cache itself. It
+    may find nothing there still, where others keep changing it or Redis has no room.
     """
 
     def __init__(self, rebuilder: Rebuilder, asker: Asker | None) -> None:
@@ -61,17 +63,19 @@ class Loader:
         await self._lists.run(user, lambda: self._load_list(user))
 
     async def _load_conversation(self, user: UserId, conversation: ConversationId) -> None:
-        match await self._ask(user, conversation):
-            case Answer.LOADED:
-                pass
-            case Answer.ABSENT:
-                raise ConversationNotFound(conversation)
-            case Answer.NONE:
-                await self._rebuilder.conversation(user, conversation)
+        with suppress(LogRefusesWrites):
+            match await self._ask(user, conversation):
+                case Answer.LOADED:
+                    pass
+                case Answer.ABSENT:
+                    raise ConversationNotFound(conversation)
+                case Answer.NONE:
+                    await self._rebuilder.conversation(user, conversation)
 
     async def _load_list(self, user: UserId) -> None:
-        if await self._ask(user, None) is Answer.NONE:
-            await self._rebuilder.user_list(user)
+        with suppress(LogRefusesWrites):
+            if await self._ask(user, None) is Answer.NONE:
+                await self._rebuilder.user_list(user)
 
     async def _ask(self, user: UserId, conversation: ConversationId | None) -> Answer:
         return Answer.NONE if self._asker is None else await self._asker.ask(user, conversation)

@@ -16,7 +16,7 @@ from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.events import ConversationEvent
 from common.domain.ids import ConversationId, UserId
-from common.domain.messages import Numbered, parse_body
+from common.domain.messages import Numbered
 from common.domain.overlay import overlay, overlay_header, pending_messages
 from common.postgres.store import Loaded, Store
 from common.redis.cache import Cache, ListBegun, LoadBegun, Status
@@ -137,13 +137,7 @@ class Rebuilder:
         if header is None or (header.deleted and not deleted_too):
             return None
         messages = newest(loaded, begun.events, self._length, below=header.next_sequence_number)
-        return await self._cache.load_install(
-            user,
-            begun.token,
-            header,
-            [message.served for message in messages],
-            pending_ids(begun.events),
-        )
+        return await self._cache.load_install(user, begun, header, [message.served for message in messages])
 
     async def _read_list(self, user: UserId, pending: list[Header]) -> tuple[list[Header], int]:
         stored = await self._store.conversations(
@@ -153,7 +147,8 @@ class Rebuilder:
         union.sort(key=lambda header: header.order, reverse=True)
         if len(stored) <= self._list_length:
             return union, 0
-        return union[: self._list_length], union[self._list_length].last_modified_ms
+        floor = union[self._list_length].last_modified_ms
+        return [header for header in union if header.last_modified_ms > floor], floor
 
 
 def newest(
@@ -173,11 +168,3 @@ def newest(
         for message in union
         if message.sequence_number >= floor and (below is None or message.sequence_number < below)
     ][-length:]
-
-
-def pending_ids(events: list[ConversationEvent]) -> dict[str, int]:
-    """The ids of messages that only pending events have, with their numbers."""
-    return {
-        str(parse_body(message.body)["id"]): number
-        for number, message in pending_messages(events).bodies.items()
-    }

@@ -48,6 +48,10 @@ class LogUnavailable(Busy):
         self.outcome_unknown = outcome_unknown
 
 
+class LogRefusesWrites(LogUnavailable):
+    """Redis is there and answers reads; its memory is full, or it cannot write its disk."""
+
+
 class StoreUnavailable(Busy):
     """PostgreSQL cannot be reached or did not answer in time."""
 

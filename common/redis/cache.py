@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, cast
 
 from common.contract.stream import decode
 from common.domain.conversations import Header
-from common.domain.events import ConversationEvent
-from common.domain.ids import ConversationId, UserId
+from common.domain.events import ConversationEvent, MessagesAppended
+from common.domain.ids import ConversationId, Position, UserId
+from common.domain.messages import parse_body
 from common.redis.functions import Functions
-from common.redis.headers import header_arguments, header_from_reply
+from common.redis.headers import HEADER_FIELDS, header_arguments, header_from_reply
 from common.redis.keys import Keys
 from common.settings import RedisSettings
 
-_HEADER_FIELDS: Final = (
-    "title", "model", "metadata", "created", "modified", "next", "count", "preview",
-    "version", "epoch", "deleted", "ids_from",
-)  # fmt: skip
 LARGEST_SCORE: Final = 2**53
 
 
@@ -34,13 +31,35 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that is not yet in PostgreSQL, and where it stands on the log."""
+
+    position: Position
+    event: ConversationEvent
+
+
+@dataclass(frozen=True, slots=True)
 class LoadBegun:
-    """`header` is Redis's own, where it has one; `events` are pending, oldest first."""
+    """`header` is Redis's own, where it has one; `waiting` is what is pending, oldest first."""
 
     status: Status
     token: str
     header: Header | None
-    events: list[ConversationEvent]
+    waiting: list[Waiting]
+
+    @property
+    def events(self) -> list[ConversationEvent]:
+        """The pending events themselves."""
+        return [waiting.event for waiting in self.waiting]
+
+    def pending_ids(self) -> dict[str, tuple[int, Position]]:
+        """The ids of pending messages, with their sequence numbers and positions."""
+        return {
+            str(parse_body(message.body)["id"]): (message.sequence_number, waiting.position)
+            for waiting in self.waiting
+            if isinstance(waiting.event, MessagesAppended)
+            for message in waiting.event.numbered
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +109,8 @@ class Cache:
     async def header(self, user: UserId, conversation: ConversationId) -> Header | None:
         """The header, of a deleted conversation too; None where Redis has none."""
         key = self._keys.conversation(user, conversation).header
-        fields: list[bytes | None] = await self._client.call("HMGET", key, *_HEADER_FIELDS)
-        if fields[8] is None:
+        fields: list[bytes | None] = await self._client.call("HMGET", key, *HEADER_FIELDS)
+        if None in fields:
             return None
         return header_from_reply(conversation, cast("list[bytes]", fields))
 
@@ -113,33 +132,33 @@ class Cache:
             "1" if take_over else "0",
         )
         header = header_from_reply(conversation, fields) if fields else None
-        return LoadBegun(Status(status.decode()), token, header, _events(entries))
+        return LoadBegun(Status(status.decode()), token, header, _waiting(entries))
 
     async def load_install(
         self,
         user: UserId,
-        token: str,
+        begun: LoadBegun,
         header: Header,
         messages: Sequence[bytes],
-        pending_ids: Mapping[str, int],
     ) -> bool:
-        """Install `messages` (as served, oldest first) and, where there is none, `header`.
+        """Install `messages` (as served, oldest first) and, where there never was one, `header`.
 
-        False, and nothing is changed, where the token is gone: something happened to the
-        conversation that the caller has not seen.
+        False, and nothing is changed, where something may have happened to the conversation since it
+        was `begun` that the caller has not seen.
         """
         ids: list[str | bytes] = []
-        for message_id, number in pending_ids.items():
-            # Neither digest nor position: the id alone tells that it is the same message.
-            ids += (f"#{message_id}", f"{number} - -")
+        for message_id, (number, position) in begun.pending_ids().items():
+            # Its digest is not known here; a message that claims the id is compared with this one.
+            ids += (f"#{message_id}", f"{number} - {position}")
         reply = await self._functions.call(
             "load_install",
             self._keys.conversation(user, header.id)[:5],
-            token,
+            begun.token,
             self._ttl_ms,
             self._settings.session_max_messages,
             *header_arguments(header),
-            len(pending_ids),
+            "0" if begun.header is None else "1",
+            len(ids) // 2,
             *ids,
             *messages,
         )
@@ -155,7 +174,8 @@ class Cache:
     ) -> tuple[Header | None, list[ConversationEvent]]:
         """Header and pending events, for a read of PostgreSQL that comes after."""
         fields, entries = await self._functions.call("peek", self._keys.conversation(user, conversation)[:3])
-        return (header_from_reply(conversation, fields) if fields else None), _events(entries)
+        header = header_from_reply(conversation, fields) if fields else None
+        return header, [waiting.event for waiting in _waiting(entries)]
 
     async def list_read(
         self,
@@ -238,12 +258,12 @@ class Cache:
         return _headers(await self._functions.call("list_peek", [keys.pending], keys.base))
 
 
-def _events(entries: Sequence[Any]) -> list[ConversationEvent]:
-    events: list[ConversationEvent] = []
-    for _, flat in entries:
+def _waiting(entries: Sequence[Any]) -> list[Waiting]:
+    found: list[Waiting] = []
+    for position, flat in entries:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        events.append(cast(ConversationEvent, decode(fields)))
-    return events
+        found.append(Waiting(Position(position.decode()), cast(ConversationEvent, decode(fields))))
+    return found
 
 
 def _headers(pairs: Sequence[Any]) -> list[Header]:

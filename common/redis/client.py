@@ -23,7 +23,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from common.domain.errors import LogUnavailable
+from common.domain.errors import LogRefusesWrites, LogUnavailable
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
@@ -54,7 +54,7 @@ class RedisClient:
         )
         self._response_timeout = response_timeout
         self._connection: Connection | None = None
-        self._queued: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._queued: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -67,12 +67,16 @@ class RedisClient:
         The future raises LogUnavailable when Redis is out of reach or refuses writes, and
         redis.exceptions.ResponseError for any other error reply.
         """
+        # Packed here, so that a command that cannot be packed is its caller's error and nobody else's:
+        # whatever is queued gets a reply, and replies are matched by their order.
+        # hiredis packs in C what redis-py's asyncio connection packs in Python: half of an append's time.
+        packed = _pack(command)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if self._closed:
             future.set_exception(LogUnavailable("the client is closed"))
             return future
-        self._queued.append((command, future))
+        self._queued.append((packed, future))
         if self._flushing is None:
             self._flushing = loop.create_task(self._flush())
         return future
@@ -116,14 +120,12 @@ class RedisClient:
 
     async def _write_queued(self, connection: Connection) -> None:
         # A caller that has given up is not sent for; its command never was on the wire.
-        batch = [(command, future) for command, future in self._queued if not future.done()]
+        batch = [(packed, future) for packed, future in self._queued if not future.done()]
         self._queued.clear()
         if not self._in_flight:
             self._last_progress = asyncio.get_running_loop().time()
         self._in_flight.extend(future for _, future in batch)
-        # hiredis packs in C what redis-py's asyncio connection packs in Python: half of an append's time.
-        packed = b"".join([_pack(command) for command, _ in batch])
-        await connection.send_packed_command(packed, check_health=False)
+        await connection.send_packed_command(b"".join([packed for packed, _ in batch]), check_health=False)
 
     async def _connected(self) -> Connection:
         if self._connection is not None and self._connection.is_connected:
@@ -177,16 +179,21 @@ class RedisClient:
             await asyncio.sleep(self._response_timeout / 4)
             if self._in_flight and loop.time() - self._last_progress > self._response_timeout:
                 log.warning("redis_silent", seconds=self._response_timeout)
-                await connection.disconnect(nowait=True)
+                _abort(connection)
                 return
 
-    async def _drop(self, error: Exception) -> None:
-        """Fail all that is under way or queued, and forget the connection."""
+    async def _drop(self, error: LogUnavailable) -> None:
+        """Fail what is under way and forget the connection.
+
+        What is queued was never sent: it fails only with an error that is not about what was sent.
+        """
         connection, self._connection = self._connection, None
         reading, self._reading = self._reading, None
-        failed = [*self._in_flight, *(future for _, future in self._queued)]
+        failed = [*self._in_flight]
         self._in_flight.clear()
-        self._queued.clear()
+        if not error.outcome_unknown:
+            failed += [future for _, future in self._queued]
+            self._queued.clear()
         for future in failed:
             if not future.done():
                 future.set_exception(error)
@@ -194,7 +201,16 @@ class RedisClient:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         if connection is not None:
+            _abort(connection)
             await connection.disconnect(nowait=True)
+
+
+def _abort(connection: Connection) -> None:
+    """Cut a connection off. Closing it would first send what is still to be sent, and a frozen server
+    never takes that."""
+    writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if writer is not None:
+        writer.transport.abort()
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
@@ -205,7 +221,7 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 def _response_error(error: RedisError) -> Exception:
     if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", "MISCONF", "NOREPLICAS")):
-        return LogUnavailable(f"Redis refuses writes: {error}", retry_after=5.0)
+        return LogRefusesWrites(f"Redis refuses writes: {error}", retry_after=5.0)
     if isinstance(error, (ReadOnlyError, BusyLoadingError)) or str(error).startswith(
         ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY ")
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Entries taken over from a consumer that went silent; `lost` are gone from the log itself."""
+    """A page of entries taken over from silent consumers; `lost` are gone from the log itself."""
 
     entries: list[Entry]
     lost: list[Position]
@@ -95,10 +95,10 @@ class ConsumerGroup:
             raise _group_error(error) from error
         return _entries(partition, reply[0][1]) if reply else []
 
-    async def claim_stale(self, partition: int, consumer: str, *, min_idle_ms: int, count: int) -> Claimed:
-        """Take over all entries that their consumer has not settled for `min_idle_ms`."""
-        entries: list[Entry] = []
-        lost: list[Position] = []
+    async def claim_stale(
+        self, partition: int, consumer: str, *, min_idle_ms: int, count: int
+    ) -> AsyncGenerator[Claimed]:
+        """Take over all entries that their consumer has not settled for `min_idle_ms`, page by page."""
         cursor = b"0-0"
         while True:
             try:
@@ -108,11 +108,10 @@ class ConsumerGroup:
                 )
             except ResponseError as error:
                 raise _group_error(error) from error
-            entries += _entries(partition, found)
-            lost += [Position(position.decode()) for position in deleted]
+            yield Claimed(_entries(partition, found), [Position(position.decode()) for position in deleted])
             # A page may be empty and not the last: only the cursor tells.
             if cursor == b"0-0":
-                return Claimed(entries, lost)
+                return
 
     async def committed(self, partition: int, entries: Sequence[Committed]) -> int:
         """Acknowledge entries that PostgreSQL has, settle what was pending, let cache lifetimes begin."""

@@ -1,17 +1,22 @@
 """A conversation's header as the functions pass it: a list of fields, JSON literals for text.
 
-The order is that of FIELDS in `lua/shared.lua`.
+The order is that of FIELDS in `lua/shared.lua` (a test compares them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 from pydantic_core import from_json, to_json
 
 from common.domain.conversations import Header, State
 from common.domain.ids import ConversationId
+
+HEADER_FIELDS: Final = (
+    *("title", "model", "metadata", "created", "modified", "next", "count", "preview"),
+    *("version", "epoch", "deleted", "ids_from"),
+)
 
 
 def header_from_reply(conversation: ConversationId, fields: Sequence[bytes]) -> Header:

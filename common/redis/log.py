@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from common.domain.conversations import Header, State
 from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict
-from common.domain.ids import ConversationId, Position, UserId
+from common.domain.ids import ConversationId, Position, UserId, position_order
 from common.domain.messages import NewMessage, preview_of
 from common.redis.functions import Functions
 from common.redis.headers import header_from_reply
@@ -218,9 +218,10 @@ class EventLog:
         return Position(reply.decode())
 
     async def is_pending(self, user: UserId, conversation: ConversationId, position: Position) -> bool:
-        """Whether the event at `position` still waits for PostgreSQL."""
+        """Whether the event at `position`, or one before it, still waits for PostgreSQL."""
         pending = self._keys.conversation(user, conversation).pending
-        return await self._functions.client.call("LPOS", pending, position) is not None
+        oldest = await self._functions.client.call("LINDEX", pending, 0)
+        return oldest is not None and position_order(oldest.decode()) <= position_order(position)
 
     def _call(self, user: UserId, conversation: ConversationId, at_ms: int) -> list[Any]:
         settings = self._settings

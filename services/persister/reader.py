@@ -9,7 +9,7 @@ import structlog
 
 from common.domain.errors import LogUnavailable
 from common.redis.client import RedisClient
-from common.redis.group import ConsumerGroup, Entry, GroupMissing
+from common.redis.group import ConsumerGroup, GroupMissing
 from common.settings import PersisterSettings
 from services.persister.channel import Channel
 from services.persister.retrying import retrying
@@ -48,39 +48,42 @@ class Reader:
             while not stop.is_set():
                 async for attempt in retrying(LogUnavailable, unless=stop):
                     with attempt:
-                        await self._channel.put(await self._read())
+                        await self._read()
         except LogUnavailable:
             if not stop.is_set():
                 raise
 
-    async def _read(self) -> list[Entry]:
+    async def _read(self) -> None:
         try:
             if asyncio.get_running_loop().time() >= self._claim_at:
-                return await self._claim()
-            return await self._group.read_new(
+                await self._claim()
+                return
+            entries = await self._group.read_new(
                 self._blocking, self._partition, self._consumer, count=READ_COUNT, block_ms=self._block_ms
             )
         except GroupMissing:
             await self._group.create(self._partition)
             log.info("consumer_group_created", partition=self._partition)
-            return []
+        else:
+            await self._channel.put(entries)
 
-    async def _claim(self) -> list[Entry]:
-        claimed = await self._group.claim_stale(
+    async def _claim(self) -> None:
+        pages = self._group.claim_stale(
             self._partition,
             self._consumer,
             min_idle_ms=int(self._min_idle_seconds * 1000),
             count=READ_COUNT,
         )
+        async for page in pages:
+            if page.lost:
+                # Trimming keeps what is not settled, so somebody else took entries off the log.
+                log.error(
+                    "log_entries_lost",
+                    partition=self._partition,
+                    count=len(page.lost),
+                    positions=page.lost[:20],
+                )
+            if page.entries:
+                log.info("entries_claimed", partition=self._partition, count=len(page.entries))
+                await self._channel.put(page.entries)
         self._claim_at = asyncio.get_running_loop().time() + self._min_idle_seconds / 3
-        if claimed.lost:
-            # Trimming keeps what is not settled, so somebody else took entries off the log.
-            log.error(
-                "log_entries_lost",
-                partition=self._partition,
-                count=len(claimed.lost),
-                positions=claimed.lost[:20],
-            )
-        if claimed.entries:
-            log.info("entries_claimed", partition=self._partition, count=len(claimed.entries))
-        return claimed.entries

@@ -296,8 +296,8 @@ async def test_trimming_never_passes_what_is_not_committed(redis: RedisParts) ->
     await redis.persist_all()
     await upkeep.look_after(partition)
     assert len(await redis.events()) == 401
-    claimed = await redis.group.claim_stale(partition, "quick", min_idle_ms=0, count=10)
-    assert [entry.position for entry in claimed.entries] == [held.position]
+    pages = redis.group.claim_stale(partition, "quick", min_idle_ms=0, count=10)
+    assert [entry.position async for page in pages for entry in page.entries] == [held.position]
     await redis.client.call("XACK", redis.keys.events(partition), "persisters", held.position)
     await upkeep.look_after(partition)
     assert len(await redis.events()) < 200

@@ -110,6 +110,20 @@ async def test_a_message_id_with_another_body_is_refused(scene: Stage, cold: boo
     assert await scene.numbers(conversation) == [0]
 
 
+async def test_an_id_of_a_pending_message_is_known_after_its_header_was_lost(scene: Stage) -> None:
+    """The same message is answered as before, its position too; another body is refused."""
+    conversation = await scene.conversation(messages=1)
+    sent = message("first body", id="m-1")
+    first = await scene.parts.publisher.append(ALICE, conversation, [sent], at_ms=NOW)
+    await scene.drop(scene.redis.keys.conversation(ALICE, conversation).header)
+
+    again = await scene.parts.publisher.append(ALICE, conversation, [sent], at_ms=NOW)
+
+    assert (again.messages, again.position) == (first.messages, first.position)
+    with pytest.raises(MessageIdConflict):
+        await scene.parts.publisher.append(ALICE, conversation, [message("other", id="m-1")], at_ms=NOW)
+
+
 @pytest.mark.parametrize("cold", [False, True])
 async def test_what_was_read_back_can_be_sent_again(scene: Stage, cold: bool) -> None:
     """The same message, though it now names the id and the time that were assigned to it."""
@@ -266,6 +280,23 @@ async def test_waiting_for_postgresql_ends_when_it_has_the_message(scene: Stage)
     assert not await wait(ALICE, conversation, appended.position, within=0.02)
     await persist(scene)
     assert await wait(ALICE, conversation, appended.position, within=0.02)
+
+
+async def test_waiting_for_a_repeated_batch_waits_for_all_of_it(scene: Stage) -> None:
+    """Another persister was quicker with the second of two appends: the first still waits."""
+    conversation = await scene.conversation()
+    await persist(scene)
+    batch = [message("a", id="a"), message("b", id="b")]
+    publisher = scene.parts.publisher
+    for sent in batch:
+        await publisher.append(ALICE, conversation, [sent], at_ms=NOW)
+    pending = scene.redis.keys.conversation(ALICE, conversation).pending
+    await scene.redis.client.call("RPOP", pending)
+
+    again = await publisher.append(ALICE, conversation, batch, at_ms=NOW)
+
+    assert again.replayed
+    assert not await publisher.wait_persisted(ALICE, conversation, again.position, within=0.02)
 
 
 async def test_what_only_redis_lost_is_rebuilt_from_pending_events(scene: Stage) -> None:

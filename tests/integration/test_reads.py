@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 
-from common.domain.errors import InvalidCursor
+from common.domain.conversations import State
+from common.domain.errors import ConversationNotFound, InvalidCursor
 from common.domain.ids import ConversationId, new_conversation_id
 from common.domain.messages import numbered, parse_body
 from common.listing import make_cursor, parse_cursor
+from common.redis.functions import library_source
+from common.redis.headers import HEADER_FIELDS
 from common.settings import Settings
 from tests.persisting import persist
 from tests.redis_parts import ALICE, NOW, STATE
@@ -153,6 +157,65 @@ async def test_conversations_since_a_time(scene: Stage) -> None:
         await persist(scene)
         await scene.drop_caches()
     assert old != new.id
+
+
+async def test_old_conversations_that_come_late_do_not_hide_others(settings: Settings) -> None:
+    """An import adds many at the far end of a list that is cached only so far down."""
+    redis = settings.redis.model_copy(update={"list_max_conversations": 60})
+    async with stage(settings.model_copy(update={"redis": redis})) as scene:
+        create = scene.parts.publisher.create
+        made = [(await create(ALICE, STATE, at_ms=NOW + i // 2))[0].id for i in range(80)]
+        await persist(scene)
+        await scene.drop_caches()
+        await scene.parts.listing.after_cursor(ALICE, limit=1)
+        for _ in range(5):
+            await scene.parts.publisher.delete(ALICE, made.pop(), at_ms=NOW + 1000)
+        made += [(await create(ALICE, STATE, at_ms=NOW - 100 + i))[0].id for i in range(70)]
+        made += [(await create(ALICE, STATE, at_ms=NOW + 2000 + i // 3))[0].id for i in range(120)]
+
+        pages = [await scene.parts.listing.page(ALICE, page=page, page_size=50) for page in range(1, 7)]
+
+        listed = [parse_body(item)["conversation_id"] for page in pages for item in page.items]
+        assert sorted(listed) == sorted(made)
+        key = scene.redis.keys.user(ALICE).conversations
+        assert await scene.redis.client.call("ZRANK", key, "-") == 0, "nothing stands below the floor"
+        assert await scene.redis.client.call("ZCARD", key) < 60 + 50 + 2, "and the list is cut"
+
+
+async def test_a_cold_conversation_is_read_while_redis_has_no_room(scene: Stage) -> None:
+    """It cannot be cached, but PostgreSQL has it; nor can the list of conversations."""
+    conversation = await scene.conversation(messages=3)
+    await persist(scene)
+    await scene.drop_caches()
+    await scene.redis.client.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert await scene.numbers(conversation) == [0, 1, 2]
+        assert (await scene.parts.history.header(ALICE, conversation)).message_count == 3
+        assert len((await scene.parts.listing.after_cursor(ALICE, limit=10)).items) == 1
+        assert (await scene.parts.listing.page(ALICE, page=1, page_size=10)).total == 1
+        with pytest.raises(ConversationNotFound):
+            await scene.numbers(new_conversation_id())
+    finally:
+        await scene.redis.client.call("CONFIG", "SET", "maxmemory", "0")
+
+
+def test_a_row_is_the_same_whoever_wrote_it() -> None:
+    """The functions and this program list the header's fields in one order."""
+    fields = library_source().partition("local FIELDS = {")[2].partition("}")[0]
+    assert tuple(re.findall(r"'(\w+)'", fields)) == HEADER_FIELDS
+
+
+async def test_a_summary_is_the_same_whoever_wrote_it(scene: Stage) -> None:
+    """A function's, at a change, and this program's, at a rebuild."""
+    state = State('A "title" ☃', "m", b'{"a":[]}', STATE.created_at)
+    header, _ = await scene.parts.publisher.create(ALICE, state, at_ms=NOW)
+    before = await scene.parts.listing.after_cursor(ALICE, limit=10)
+    await scene.append(header.id, "☃ \x01 text")
+    changed = await scene.parts.listing.after_cursor(ALICE, limit=10)
+    await persist(scene)
+    await scene.drop_caches()
+    rebuilt = await scene.parts.listing.after_cursor(ALICE, limit=10)
+    assert rebuilt.items == changed.items != before.items
 
 
 def test_a_cursor_comes_back_as_it_was_made() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from redis.exceptions import ResponseError
@@ -81,6 +82,43 @@ async def test_a_silent_server_is_given_up(client: RedisClient, other: RedisClie
     with pytest.raises(LogUnavailable) as lost:
         await client.call("GET", "k")
     assert lost.value.outcome_unknown
+
+
+async def test_a_frozen_server_is_given_up_though_more_is_to_be_sent() -> None:
+    """It takes nothing any more, so a connection that is closed politely would never be closed.
+
+    A stand-in for a frozen server: only one that stops reading at once fills the buffers in time.
+    """
+    stop = asyncio.Event()
+
+    async def freeze(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"PING" not in (read := await reader.read(65536)):
+            writer.write(b"+OK\r\n" * max(1, read.count(b"SETINFO")))
+        writer.write(b"+PONG\r\n")
+        cast(asyncio.Transport, writer.transport).pause_reading()
+        await stop.wait()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(freeze, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = RedisClient(f"redis://127.0.0.1:{port}/0", response_timeout=0.4)
+        assert await client.call("PING") == b"PONG"
+        writes = [client.send("SET", str(i), b"x" * 1_000_000) for i in range(30)]
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(*writes, return_exceptions=True)
+        assert all(isinstance(result, LogUnavailable) for result in results)
+        stop.set()
+        await client.aclose()
+
+
+async def test_a_command_that_cannot_be_sent_shifts_no_reply(client: RedisClient) -> None:
+    """It is its caller's error; nobody gets an answer that is somebody else's."""
+    await client.call("MSET", "alice", "A", "bob", "B")
+    alice = client.send("GET", "alice")
+    with pytest.raises(UnicodeEncodeError):
+        client.send("GET", "\ud800")
+    assert await client.call("GET", "bob") == b"B"
+    assert await alice == b"A"
 
 
 async def test_an_idle_connection_is_not_given_up(client: RedisClient) -> None:

@@ -78,9 +78,7 @@ async def test_a_rebuild_never_moves_a_list_backwards(scene: Stage) -> None:
     assert await scene.numbers(conversation) == [0, 1, 2]
     await scene.append(conversation, "newer")
     assert loaded is not None
-    installed = await cache.load_install(
-        ALICE, slow.token, loaded.header, [m.served for m in loaded.messages], {}
-    )
+    installed = await cache.load_install(ALICE, slow, loaded.header, [m.served for m in loaded.messages])
 
     assert not installed
     assert await scene.numbers(conversation) == [0, 1, 2, 3]
@@ -103,6 +101,37 @@ async def test_a_delete_during_a_rebuild_is_final(scene: Stage) -> None:
     assert await scene.redis.client.call("EXISTS", scene.redis.keys.messages(ALICE, conversation)) == 0
     with pytest.raises(ConversationNotFound):
         await scene.numbers(conversation)
+
+
+@pytest.mark.parametrize("change", ["append", "rename"])
+async def test_a_header_that_goes_during_a_rebuild_does_not_come_back_older(
+    scene: Stage, change: str
+) -> None:
+    """Changed, committed and evicted while the rebuilder held what it had read: numbers would be given
+    twice, a title would go back. A journal of appends cannot tell; that the header went does."""
+    conversation = await scene.conversation(messages=3)
+    await persist(scene)
+    keys = scene.redis.keys.conversation(ALICE, conversation)
+    await scene.drop(keys.messages)
+    scene.store.after_load.shut()
+    reading = asyncio.create_task(scene.numbers(conversation))
+    await scene.store.after_load.reached.wait()
+
+    if change == "append":
+        await scene.append(conversation, "meanwhile")
+    else:
+        await scene.parts.publisher.update(ALICE, conversation, at_ms=NOW, title="New")
+    await persist(scene)
+    await scene.drop(keys.header)
+    scene.store.after_load.passable.set()
+    await reading
+    await scene.append(conversation, "afterwards")
+    await persist(scene)
+
+    header = await scene.parts.history.header(ALICE, conversation)
+    assert header.state.title == ("New" if change == "rename" else STATE.title)
+    assert await scene.numbers(conversation) == list(range(header.message_count))
+    assert header.message_count == (5 if change == "append" else 4)
 
 
 async def test_two_builders_share_one_rebuild(scene: Stage) -> None:
@@ -141,8 +170,8 @@ async def test_only_the_builder_that_holds_the_token_installs(scene: Stage) -> N
         Status.BUILDING,
         Status.STARTED,
     )
-    assert not await cache.load_install(ALICE, first.token, loaded.header, served, {})
-    assert await cache.load_install(ALICE, third.token, loaded.header, served, {})
+    assert not await cache.load_install(ALICE, first, loaded.header, served)
+    assert await cache.load_install(ALICE, third, loaded.header, served)
 
 
 async def test_two_hundred_readers_of_one_cold_conversation_cost_one_query(scene: Stage) -> None:

@@ -26,7 +26,7 @@ ON CONFLICT DO NOTHING
 SELECT c.user_id, c.id::text, c.deleted_at IS NOT NULL AS gone
 FROM conversations AS c
 JOIN unnest($1::text[], $2::uuid[]) AS n (user_id, id) USING (user_id, id)
-ORDER BY c.user_id, c.id
+ORDER BY c.user_id COLLATE "C", c.id
 FOR NO KEY UPDATE OF c
 
 -- name: add_tombstones

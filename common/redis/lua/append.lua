@@ -30,8 +30,9 @@ local function known_messages(key, h, args, first, checked)
   for m, record in ipairs(records) do
     local i = first + (m - 1) * 4
     if record then
+      -- A digest that is not known (-) is no message's.
       local number, digest, position = string.match(record, '^(%d+) (%S+) (%S+)$')
-      if digest ~= '-' and digest ~= args[i + 1] and number ~= args[i + 2] then
+      if digest ~= args[i + 1] and number ~= args[i + 2] then
         taken[#taken + 1] = m - 1
         taken[#taken + 1] = number
       end

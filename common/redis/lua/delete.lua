@@ -21,9 +21,7 @@ local function delete(keys, args)
   redis.call('UNLINK', k.header, k.messages, k.rebuild)
   write_header(k.header, h)
   local position = publish(k, c, h, 'conversation.deleted', {})
-  redis.call('RPUSHX', k.user_rebuild, c.conversation)
-  redis.call('ZREM', k.conversations, c.conversation)
-  redis.call('HDEL', k.summaries, c.conversation)
+  show_in_user_list(k, c, h)
   return { 'ok', position }
 end
 

@@ -43,21 +43,27 @@ end
 -- Install what was loaded.
 -- KEYS 1 events  2 header  3 pending  4 messages  5 rebuild
 -- ARGV 1 token  2 cache TTL (ms)  3 length of a message list  4-15 the header's fields, in the order of
---   FIELDS, for where Redis has none  16 number of message ids that are pending, then those, each as
---   field and value  then the messages, oldest first
--- Replies 'ok' | 'conflict': the token is gone, begin again
+--   FIELDS, for where Redis has none  16 '1' = Redis had a header when the load began  17 number of
+--   message ids that are pending, then those, each as field and value  then the messages, oldest first
+-- Replies 'ok' | 'conflict': the token is gone, or the header that was there is, begin again
 local function load_install(keys, args)
   local k = keys_of(keys)
   if redis.call('LINDEX', k.rebuild, 0) ~= args[1] then
     return 'conflict'
   end
-  local ids = tonumber(args[16])
-  local first = 17 + 2 * ids
+  local ids = tonumber(args[17])
+  local first = 18 + 2 * ids
   if redis.call('EXISTS', k.header) == 0 then
+    if args[16] == '1' then
+      -- It went since, and what it went through before that is in no journal: a change of the title, or
+      -- numbers that were given. What the caller has of it may be older.
+      redis.call('DEL', k.rebuild)
+      return 'conflict'
+    end
     for i, field in ipairs(FIELDS) do
       redis.call('HSET', k.header, field, args[3 + i])
     end
-    for i = 17, first - 1, 2 do
+    for i = 18, first - 1, 2 do
       redis.call('HSET', k.header, args[i], args[i + 1])
     end
     if redis.call('EXISTS', k.pending) == 0 then

@@ -12,8 +12,9 @@ local FIELDS = {
   'title', 'model', 'metadata', 'created', 'modified', 'next', 'count', 'preview',
   'version', 'epoch', 'deleted', 'ids_from',
 }
--- The member that keeps a user's list from being empty. Its score is the floor: every conversation with
--- a higher score is in the list; 0 means that the list is whole. It sorts before any conversation id.
+-- The member that keeps a user's list from being empty. Its score is the floor: the conversations with a
+-- higher score are in the list, all of them, and no others; 0 means that the list is whole. So it has rank
+-- 0, and it only ever rises.
 local FLOOR = '-'
 -- How far a user's list may grow over its length before it is cut back.
 local SLACK = 50
@@ -125,22 +126,34 @@ local function cut_user_list(k, max)
   if excess < SLACK then
     return
   end
-  local oldest = redis.call('ZRANGE', k.conversations, 1, excess, 'WITHSCORES')
-  for i = 1, #oldest, 2 do
-    redis.call('ZREM', k.conversations, oldest[i])
-    redis.call('HDEL', k.summaries, oldest[i])
+  local floor = redis.call('ZRANGE', k.conversations, excess, excess, 'WITHSCORES')[2]
+  -- With those of the same time, which would otherwise stand on both sides of the floor.
+  for _, conversation in ipairs(redis.call('ZRANGEBYSCORE', k.conversations, '-inf', floor)) do
+    redis.call('HDEL', k.summaries, conversation)
   end
-  redis.call('ZADD', k.conversations, oldest[#oldest], FLOOR)
+  redis.call('ZREMRANGEBYSCORE', k.conversations, '-inf', floor)
+  redis.call('ZADD', k.conversations, floor, FLOOR)
+end
+
+-- Put a conversation's row into a user's list, if it belongs above the floor.
+local function put_row(conversations, summaries, floor, conversation, h)
+  if h.deleted or h.modified <= tonumber(floor) then
+    redis.call('ZREM', conversations, conversation)
+    redis.call('HDEL', summaries, conversation)
+    return
+  end
+  redis.call('ZADD', conversations, int(h.modified), conversation)
+  redis.call('HSET', summaries, conversation, summary_json(conversation, h))
 end
 
 -- Show a change in the user's cached list, only if that list is there, and tell a rebuild of it.
 local function show_in_user_list(k, c, h)
   redis.call('RPUSHX', k.user_rebuild, c.conversation)
-  if redis.call('EXISTS', k.conversations) == 0 then
+  local floor = redis.call('ZSCORE', k.conversations, FLOOR)
+  if not floor then
     return
   end
-  redis.call('ZADD', k.conversations, int(h.modified), c.conversation)
-  redis.call('HSET', k.summaries, c.conversation, summary_json(c.conversation, h))
+  put_row(k.conversations, k.summaries, floor, c.conversation, h)
   cut_user_list(k, c.user_list_max)
   redis.call('PEXPIRE', k.conversations, c.ttl)
   redis.call('PEXPIRE', k.summaries, c.ttl)

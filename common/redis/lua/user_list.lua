@@ -105,10 +105,7 @@ local function list_install(keys, args)
     end
   end
   for conversation, h in pairs(changed) do
-    if not h.deleted then
-      redis.call('ZADD', keys[1], int(h.modified), conversation)
-      redis.call('HSET', keys[2], conversation, summary_json(conversation, h))
-    end
+    put_row(keys[1], keys[2], args[3], conversation, h)
   end
   redis.call('PEXPIRE', keys[1], args[2])
   redis.call('PEXPIRE', keys[2], args[2])
