@@ -83,9 +83,10 @@ def in_order(events: Iterable[ConversationEvent]) -> list[ConversationEvent]:
 def overlay_header(stored: Header | None, events: Iterable[ConversationEvent]) -> Header | None:
     """The header after `events` that `stored` does not know yet; None where nothing was ever created.
 
-    Only for the case that Redis lost a header while its events are still pending: otherwise the
-    header in Redis is the state, and nothing need be folded. A message count can be folded only
-    roughly where messages were removed meanwhile; the record puts it right when it commits.
+    Only for the case that Redis lost a header while its events are still pending, which nothing but a
+    hand on its keys can do: otherwise the header in Redis is the state. Title, numbers and versions are
+    right after it; the message count is a lower bound where events were committed out of their order or
+    messages were removed meanwhile, until the header is loaded from the record again.
     """
     header = stored
     for event in in_order(events):
