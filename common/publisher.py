@@ -10,7 +10,13 @@ from typing import Final, TypeVar
 from pydantic_core import to_json
 
 from common.domain.conversations import Header, State
-from common.domain.errors import Busy, ConversationNotFound, LogUnavailable, MessageIdConflict
+from common.domain.errors import (
+    Busy,
+    ConversationNotFound,
+    LogUnavailable,
+    MessageIdConflict,
+    StoreUnavailable,
+)
 from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
 from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
 from common.history import History
@@ -83,6 +89,7 @@ class Publisher:
         *,
         at_ms: int,
         conversation_id: ConversationId | None = None,
+        idempotency: Idempotency | None = None,
     ) -> tuple[Header, bool]:
         """Create a conversation; with True where one with this id was there, which is then the answer."""
         conversation = conversation_id or new_conversation_id()
@@ -90,7 +97,9 @@ class Publisher:
         repeatable = True
         for _ in range(ATTEMPTS):
             try:
-                header, created = await self._log.create(user, conversation, creation, at_ms=at_ms)
+                header, created = await self._log.create(
+                    user, conversation, creation, at_ms=at_ms, idempotency=idempotency
+                )
             except Cold:
                 creation = await self._right_to_create(user, conversation, state)
             except LogUnavailable as lost:
@@ -166,22 +175,24 @@ class Publisher:
             user, conversation, lambda: self._log.delete(user, conversation, at_ms=at_ms)
         )
 
-    async def wait_persisted(
-        self, user: UserId, conversation: ConversationId, position: Position | None, *, within: float
-    ) -> bool:
-        """Wait until PostgreSQL has the event at `position`; False where `within` seconds passed.
+    async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
+        """Wait until PostgreSQL has these messages, as they were answered.
 
-        Without a position the append was a repetition of what PostgreSQL has.
+        False where `within` seconds passed, or where it does not have them though nothing is pending
+        any more: the event was parked, or they are deleted already.
         """
         pause = _FIRST_POLL_SECONDS
+        conversation, position = appended.conversation_id, appended.position
         try:
             async with asyncio.timeout(within):
                 while position and await self._log.is_pending(user, conversation, position):
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_POLL_SECONDS)
-        except TimeoutError:
+                numbers = [numbered(message).sequence_number for message in appended.messages]
+                stored = await self._store.messages_by_number(user, conversation, numbers)
+        except (TimeoutError, StoreUnavailable):
             return False
-        return True
+        return set(appended.messages) <= {message.served for message in stored}
 
     async def _append(
         self,

@@ -114,9 +114,6 @@ class EventLog:
 
         Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict.
         """
-        keys: tuple[str, ...] = self._keys.conversation(user, conversation)
-        if idempotency is not None:
-            keys = (*keys, self._keys.idempotency(user, idempotency.key))
         preview = preview_of([message.text for message in messages])
         arguments = [
             *self._call(user, conversation, at_ms),
@@ -124,11 +121,11 @@ class EventLog:
             b"" if checked.below is None else checked.below,
             create.token if create else b"",
             *_state_arguments(create.state if create else None),
-            idempotency.digest if idempotency else b"",
-            self._settings.idempotency_ttl_seconds * 1000,
+            *self._idempotency_arguments(idempotency),
         ]
         for message in messages:
             arguments += (message.id, message.digest, checked.known.get(message.id, b""), message.body)
+        keys = self._call_keys(user, conversation, idempotency)
         reply = await self._functions.call("append", keys, *arguments)
         match reply[0]:
             case b"ok":
@@ -139,25 +136,30 @@ class EventLog:
             case b"taken":
                 pairs = map(int, reply[1:])
                 raise Taken(dict(zip(pairs, pairs, strict=True)))
-            case b"key_conflict":
-                raise IdempotencyKeyConflict("this idempotency key was used for another request")
             case _:
                 raise _refusal(reply)
 
     async def create(
-        self, user: UserId, conversation: ConversationId, creation: Creation | None, *, at_ms: int
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        creation: Creation | None,
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
     ) -> tuple[Header, bool]:
         """Create a conversation; True where this call did it, False where it was there.
 
         Raises Cold where it is not in Redis and `creation` does not (or no longer) entitle to create
-        it, and ConversationDeleted.
+        it, ConversationDeleted, IdempotencyKeyConflict.
         """
         reply = await self._functions.call(
             "create",
-            self._keys.conversation(user, conversation),
+            self._call_keys(user, conversation, idempotency),
             *self._call(user, conversation, at_ms),
             creation.token if creation else b"",
             *_state_arguments(creation.state if creation else None),
+            *self._idempotency_arguments(idempotency),
         )
         match reply[0]:
             case b"created" | b"exists":
@@ -223,6 +225,18 @@ class EventLog:
         oldest = await self._functions.client.call("LINDEX", pending, 0)
         return oldest is not None and position_order(oldest.decode()) <= position_order(position)
 
+    def _call_keys(
+        self, user: UserId, conversation: ConversationId, idempotency: Idempotency | None
+    ) -> tuple[str, ...]:
+        keys = self._keys.conversation(user, conversation)
+        if idempotency is None:
+            return keys
+        return (*keys, self._keys.idempotency(user, idempotency.key))
+
+    def _idempotency_arguments(self, idempotency: Idempotency | None) -> tuple[str, int]:
+        digest = idempotency.digest if idempotency else ""
+        return digest, self._settings.idempotency_ttl_seconds * 1000
+
     def _call(self, user: UserId, conversation: ConversationId, at_ms: int) -> list[Any]:
         settings = self._settings
         return [
@@ -247,5 +261,7 @@ def _refusal(reply: list[bytes]) -> Exception:
             return Cold()
         case b"missing":
             return Gone()
+        case b"key_conflict":
+            return IdempotencyKeyConflict("this idempotency key was used for another request")
         case other:
             return AssertionError(f"unknown reply {other!r}")

@@ -66,20 +66,24 @@ class Conversations:
                 {"Location": "Its path.", **REPLAY_HEADER},
             )
         },
-        problems=(problems.CONVERSATION_DELETED,),
+        problems=(problems.CONVERSATION_DELETED, problems.IDEMPOTENCY_KEY_CONFLICT),
     )
     async def create_conversation(self, call: Call[Query]) -> Reply:
         """With a `conversation_id` of yours (or an `Idempotency-Key`) repeating the call is safe: the
         conversation that is there is the answer, as it is by now, with `Idempotent-Replayed: true`. The id
         of a deleted conversation cannot be used again (409)."""
-        _, fields = await read_json(call.req, self._limits)
+        raw, fields = await read_json(call.req, self._limits)
         wanted = new_conversation(fields, self._limits)
         key = request_key(call.req, call.user)
-        conversation_id = chosen_id(wanted) or (key.conversation_id() if key else None)
+        conversation_id = chosen_id(wanted) or (key.conversation_id("create") if key else None)
         at_ms = now_ms()
         state = first_state(wanted, at_ms=at_ms)
         header, replayed = await self._publisher.create(
-            call.user, state, at_ms=at_ms, conversation_id=conversation_id
+            call.user,
+            state,
+            at_ms=at_ms,
+            conversation_id=conversation_id,
+            idempotency=key.of_request(call.req, raw) if key else None,
         )
         location = {"Location": f"/api/conversations/{header.id}"}
         return Reply(201, header.served(), location | REPLAYED if replayed else location)

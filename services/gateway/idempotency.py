@@ -26,9 +26,10 @@ class RequestKey:
     user: UserId
     key: str
 
-    def conversation_id(self) -> ConversationId:
-        """The id of the conversation that the request makes."""
-        return ConversationId(derived_id(self.user, self.key, "conversation"))
+    def conversation_id(self, made_by: str) -> ConversationId:
+        """The id of the conversation that the request makes: another for each kind of request, so that a
+        key that is used twice cannot lead from one into the other's."""
+        return ConversationId(derived_id(self.user, self.key, "conversation", made_by))
 
     def message_id(self, index: int) -> MessageId:
         """The id of the request's message at `index`, where the client gave none."""

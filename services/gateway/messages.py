@@ -111,7 +111,7 @@ class Messages:
         else:
             result = await self._publisher.append_to_new(
                 call.user,
-                key.conversation_id() if key else None,
+                key.conversation_id("append") if key else None,
                 first_state(wanted, at_ms=at_ms, messages=messages),
                 messages,
                 at_ms=at_ms,
@@ -164,10 +164,7 @@ class Messages:
         persisted: bool | None = None
         if call.query.ack == "persisted":
             persisted = await self._publisher.wait_persisted(
-                call.user,
-                result.conversation_id,
-                result.position,
-                within=self._persisted_wait_seconds,
+                call.user, result, within=self._persisted_wait_seconds
             )
         return Reply(
             202 if persisted is False else 201,

@@ -11,6 +11,7 @@ import pytest
 from common.domain.errors import (
     ConversationDeleted,
     ConversationNotFound,
+    IdempotencyKeyConflict,
     LogUnavailable,
     MessageIdConflict,
 )
@@ -199,6 +200,28 @@ async def test_an_idempotency_key_outlives_the_conversation_s_time_in_redis(scen
     assert again.replayed
 
 
+async def test_an_idempotency_key_is_for_one_request_only(scene: Stage) -> None:
+    """Creates and appends share one space of keys: whichever was first, the other is refused."""
+    publisher = scene.parts.publisher
+    first, again, other = Idempotency("key", "a"), Idempotency("key", "a"), Idempotency("key", "b")
+    conversation = new_conversation_id()
+    await publisher.create(ALICE, STATE, at_ms=NOW, conversation_id=conversation, idempotency=first)
+
+    _, replayed = await publisher.create(
+        ALICE, STATE, at_ms=NOW, conversation_id=conversation, idempotency=again
+    )
+    assert replayed
+    with pytest.raises(IdempotencyKeyConflict):
+        await publisher.create(ALICE, STATE, at_ms=NOW, conversation_id=conversation, idempotency=other)
+    with pytest.raises(IdempotencyKeyConflict):
+        await publisher.append(ALICE, conversation, [message()], at_ms=NOW, idempotency=other)
+    with pytest.raises(IdempotencyKeyConflict):
+        await publisher.append_to_new(
+            ALICE, new_conversation_id(), STATE, [message()], at_ms=NOW, idempotency=other
+        )
+    assert await scene.numbers(conversation) == []
+
+
 async def test_a_client_s_conversation_id_makes_create_idempotent(scene: Stage) -> None:
     """Hot, cold, and from many at once: one conversation, one event."""
     conversation = new_conversation_id()
@@ -277,9 +300,21 @@ async def test_waiting_for_postgresql_ends_when_it_has_the_message(scene: Stage)
     appended = await scene.parts.publisher.append(ALICE, conversation, [message()], at_ms=NOW)
     wait = scene.parts.publisher.wait_persisted
 
-    assert not await wait(ALICE, conversation, appended.position, within=0.02)
+    assert not await wait(ALICE, appended, within=0.02)
     await persist(scene)
-    assert await wait(ALICE, conversation, appended.position, within=0.02)
+    assert await wait(ALICE, appended, within=0.5)
+
+
+async def test_waiting_does_not_take_a_parked_message_for_a_persisted_one(scene: Stage) -> None:
+    """It is pending no more, and PostgreSQL does not have it."""
+    conversation = await scene.conversation()
+    await persist(scene)
+    appended = await scene.parts.publisher.append(ALICE, conversation, [message()], at_ms=NOW)
+    group, partition = scene.redis.group, scene.redis.keys.partition(ALICE)
+    (entry,) = await group.read_new(scene.redis.client, partition, "test", count=9, block_ms=1)
+    await group.park(entry, "an error", ALICE, conversation)
+
+    assert not await scene.parts.publisher.wait_persisted(ALICE, appended, within=0.5)
 
 
 async def test_waiting_for_a_repeated_batch_waits_for_all_of_it(scene: Stage) -> None:
@@ -296,7 +331,7 @@ async def test_waiting_for_a_repeated_batch_waits_for_all_of_it(scene: Stage) ->
     again = await publisher.append(ALICE, conversation, batch, at_ms=NOW)
 
     assert again.replayed
-    assert not await publisher.wait_persisted(ALICE, conversation, again.position, within=0.02)
+    assert not await publisher.wait_persisted(ALICE, again, within=0.02)
 
 
 async def test_what_only_redis_lost_is_rebuilt_from_pending_events(scene: Stage) -> None:

@@ -108,28 +108,6 @@ local function append_new(k, c, h, args, first, numbers, preview)
   return position
 end
 
--- The answer that an idempotency key had before; stored as: digest, position or -, sequence numbers.
-local function remembered(key, digest)
-  local seen = key and redis.call('GET', key)
-  if not seen then
-    return nil
-  end
-  local words = {}
-  for word in string.gmatch(seen, '%S+') do
-    words[#words + 1] = word
-  end
-  if words[1] ~= digest then
-    return { 'key_conflict' }
-  end
-  local position = words[2] == '-' and '' or words[2]
-  return { 'ok', position, #words - 2, unpack(words, 3) }
-end
-
-local function remember(key, digest, position, numbers, ttl)
-  local record = digest .. ' ' .. (position == '' and '-' or position) .. ' ' .. table.concat(numbers, ' ')
-  redis.call('SET', key, record, 'PX', ttl)
-end
-
 local function append(keys, args)
   local k, c, first = keys_of(keys), call_of(args), 16
   local h = read_header(k.header)

@@ -9,7 +9,8 @@ import pytest
 
 from common.settings import Settings
 from tests.gateways import problem_fields, running_gateway
-from tests.redis_parts import redis_parts
+from tests.persisting import persist
+from tests.stage import stage
 from tests.waiting import wait_until
 
 URL = "/api/conversations"
@@ -259,17 +260,17 @@ async def test_a_key_makes_beginning_with_messages_idempotent(client: httpx.Asyn
 
 
 async def test_an_append_can_wait_for_postgresql(settings: Settings) -> None:
-    """The reply comes when the persister has acknowledged the event, and says so."""
+    """The reply comes when the persister has committed the event, and says so."""
     async with (
         running_gateway(settings) as gateway,
         gateway.client("alice@example.com") as client,
-        redis_parts(settings.redis.dsn) as redis,
+        stage(settings) as scene,
     ):
         path = await begin(client)
         waiting = asyncio.create_task(client.post(path, params={"ack": "persisted"}, json={"content": "x"}))
 
         async def persisted() -> bool:
-            await redis.persist_all()
+            await persist(scene)
             return waiting.done()
 
         await wait_until(persisted)
