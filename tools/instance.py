@@ -54,11 +54,13 @@ def running_instance(data_dir: Path) -> Instance | None:
 def load_instance(data_dir: Path) -> Settings:
     """Settings to reach the instance of `data_dir`, or the servers of one's own that the environment names.
 
-    Raises CommandError when there is neither, and SettingsError for a wrong setting.
+    Raises CommandError when there is neither, or when both are there and are not the same servers, and
+    SettingsError for a wrong setting.
     """
     settings = load_settings()
     instance = running_instance(data_dir)
     if instance is not None:
+        _refuse_other_servers(settings, instance, data_dir)
         return instance.apply(settings)
     if settings.postgres.configured and (settings.redis.configured or not settings.uses_redis):
         return settings
@@ -66,6 +68,21 @@ def load_instance(data_dir: Path) -> Settings:
         f"no running instance at {data_dir}; start one with ./turnlog up"
         " (or name servers of your own in REDIS_URL and DATABASE_URL)"
     )
+
+
+def _refuse_other_servers(settings: Settings, instance: Instance, data_dir: Path) -> None:
+    # Whoever names servers means those, and would not notice that the instance's were taken.
+    others: list[str] = []
+    if instance.redis_url and settings.redis.configured and settings.redis.dsn != instance.redis_url:
+        others.append("REDIS_URL" if settings.redis.url else "REDIS_HOST")
+    if settings.postgres.configured and settings.postgres.dsn != instance.database_url:
+        others.append("DATABASE_URL" if settings.postgres.url else "POSTGRES_HOST")
+    if others:
+        raise CommandError(
+            f"{' and '.join(others)} and the instance that runs on {data_dir} ({instance.url}, process"
+            f" {instance.pid}) are different servers; unset the one or stop the other, or name a --data-dir"
+            " on which nothing runs"
+        )
 
 
 def write_instance(data_dir: Path, instance: Instance) -> None:

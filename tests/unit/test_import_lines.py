@@ -13,6 +13,7 @@ from common.domain.ids import UserId
 from common.domain.messages import parse_body
 from common.settings import LimitsSettings
 from tools.importing.lines import ImportedConversation, Line, parse_line, read_lines
+from tools.importing.tally import Tally, summary
 
 NOW = 1_760_000_000_000
 ID = "61a8e726-5013-5ee7-89b1-491e1ee5baaf"
@@ -143,3 +144,13 @@ def test_files_are_read_line_by_line(tmp_path: Path) -> None:
         (f"{two}:1", b'{"a":3}'),
     ]
     assert sum(line.size for line in read_lines([one, two])) == one.stat().st_size + two.stat().st_size
+
+
+def test_the_summary_says_what_was_done() -> None:
+    """A rate only where something was published; one line where there was nothing at all."""
+    assert summary(Tally(), 0.1) == "nothing to import: no conversations were found"
+    again = summary(Tally(known=2, known_messages=56_878), 3.9)
+    assert again.endswith("\nnothing new: checked 56,878 messages in 3.9 s")
+    first = summary(Tally(new=1, new_messages=10), 2.0)
+    assert first.endswith("\npublished in 2.0 s: 5 messages/s")
+    assert "lines refused" in summary(Tally(refused=1), 1.0)

@@ -11,7 +11,7 @@ import pytest
 
 from common.settings import ChatHistoryMode, PostgresSettings, Settings
 from tools.embedded.home import embedded_home, remove_home
-from tools.embedded.server import free_port
+from tools.embedded.server import end_of_log, free_port, size_of_log
 from tools.errors import CommandError
 from tools.instance import (
     Instance,
@@ -59,6 +59,45 @@ def test_commands_reach_the_running_instance(tmp_path: Path) -> None:
     assert (settings.redis.dsn, settings.postgres.dsn) == ("redis://r", "postgresql://p")
     assert settings.identity.jwt_secret is not None
     assert settings.identity.jwt_secret.get_secret_value() == "s"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("REDIS_URL", "redis://own"), ("REDIS_HOST", "own"), ("DATABASE_URL", "postgresql://own")],
+)
+def test_other_servers_are_not_silently_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Naming a server while an instance has another one is an error that shows no password."""
+    monkeypatch.setenv(name, value)
+    with instance_lock(tmp_path):
+        write_instance(tmp_path, INSTANCE)
+        with pytest.raises(CommandError, match=rf"^{name} and the instance .* are different servers"):
+            load_instance(tmp_path)
+
+
+def test_an_instance_may_be_of_the_servers_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` on servers of one's own has the same URLs."""
+    monkeypatch.setenv("REDIS_URL", "redis://r")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://p")
+    with instance_lock(tmp_path):
+        write_instance(tmp_path, INSTANCE)
+        assert load_instance(tmp_path).redis.dsn == "redis://r"
+
+
+def test_the_end_of_a_log_is_of_this_run(tmp_path: Path) -> None:
+    """What an earlier run complained about is not shown; a log that was cut since is shown from its start."""
+    log = tmp_path / "gateway.log"
+    assert size_of_log(log) == 0
+    log.write_text("an old error\n")
+    start = size_of_log(log)
+    with log.open("a") as file:
+        file.write("a new one\n")
+    assert end_of_log(log, start) == "a new one"
+    log.write_text("cut\n")
+    assert end_of_log(log, start) == "cut"
 
 
 def test_without_an_instance_the_environment_may_name_servers(

@@ -109,6 +109,8 @@ def _make_cluster(home: EmbeddedHome, programs: Path, password: str) -> None:
             group=account.gid if account else None,
             extra_groups=[] if account else None,
             umask=0o077,
+            # Ctrl-C in the terminal is for us: this is over in a moment, and then we stop.
+            start_new_session=True,
         )
     finally:
         password_file.unlink()

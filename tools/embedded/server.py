@@ -82,25 +82,35 @@ class GuardedServer:
 
 
 async def wait_until_answers(
-    spec: ServerSpec, log_file: Path, alive: Callable[[], bool], *, timeout_seconds: float
+    spec: ServerSpec, log_file: Path, alive: Callable[[], bool], *, timeout_seconds: float, log_start: int = 0
 ) -> None:
-    """Wait until the server of `spec` answers. Raises CommandError when it ends or takes too long."""
+    """Wait until the server of `spec` answers. Raises CommandError when it ends or takes too long.
+
+    `log_start` is where this run begins in its log.
+    """
     deadline = time.monotonic() + timeout_seconds
     while not await spec.answers():
         if not alive():
-            raise CommandError(f"{spec.name} did not start:\n{end_of_log(log_file)}")
+            raise CommandError(f"{spec.name} did not start:\n{end_of_log(log_file, log_start)}")
         if time.monotonic() > deadline:
             raise CommandError(
-                f"{spec.name} gave no answer in {timeout_seconds:g} s:\n{end_of_log(log_file)}"
+                f"{spec.name} gave no answer in {timeout_seconds:g} s:\n{end_of_log(log_file, log_start)}"
             )
         await asyncio.sleep(0.02)
 
 
-def end_of_log(log_file: Path, lines: int = 15) -> str:
-    """The last lines of a log, for an error message."""
+def size_of_log(log_file: Path) -> int:
+    """Where the next run begins in a log."""
+    return log_file.stat().st_size if log_file.exists() else 0
+
+
+def end_of_log(log_file: Path, start: int = 0, lines: int = 15) -> str:
+    """The last lines of a log, for an error message; of a run that begins at `start`, nothing earlier."""
     try:
         with log_file.open("rb") as file:
-            file.seek(max(0, log_file.stat().st_size - 8192))
+            size = log_file.stat().st_size
+            # A log that has been cut since holds only what is newer.
+            file.seek(max(start if start <= size else 0, size - 8192))
             text = file.read().decode(errors="replace")
     except OSError as error:
         return f"(no log: {error})"

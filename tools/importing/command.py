@@ -84,7 +84,7 @@ async def _import(
         await importer.run(read_lines(files))
     seconds = time.monotonic() - began
     print(summary(importer.tally, seconds))
-    if wait:
+    if wait and importer.tally.conversations:
         await _settle(connections, importer.tally, seconds)
     return importer.tally
 
@@ -92,7 +92,8 @@ async def _import(
 async def _settle(connections: Connections, tally: Tally, publishing_seconds: float) -> None:
     group, partitions = connections.group, connections.keys.partitions
     ends = await log_ends(group, partitions)
-    print(f"lag when all was published: {await outstanding(group, partitions):,} events")
+    if not tally.nothing_new:
+        print(f"lag when all was published: {await outstanding(group, partitions):,} events")
     began = time.monotonic()
     if not await wait_settled(group, ends):
         left = await outstanding(group, partitions)
@@ -100,6 +101,8 @@ async def _settle(connections: Connections, tally: Tally, publishing_seconds: fl
             f"PostgreSQL does not have all of it yet: {left:,} events wait on the log, and none was taken"
             f" for {STALL_SECONDS:.0f} s. Nothing is lost; is a persister running?"
         )
+        return
+    if tally.nothing_new:
         return
     seconds = time.monotonic() - began
     rate = tally.messages / (publishing_seconds + seconds)

@@ -26,9 +26,16 @@ class Tally:
         """Messages that are in Turnlog now."""
         return self.new_messages + self.known_messages
 
+    @property
+    def nothing_new(self) -> bool:
+        """Whether all that was read was there before."""
+        return not self.new and not self.new_messages
+
 
 def summary(tally: Tally, seconds: float) -> str:
     """The end of an import, for people."""
+    if not tally.conversations and not tally.refused:
+        return "nothing to import: no conversations were found"
     rows = [
         ("conversations", tally.conversations),
         ("  new or longer", tally.new),
@@ -40,5 +47,7 @@ def summary(tally: Tally, seconds: float) -> str:
         ("lines refused", tally.refused),
     ]
     counts = "\n".join(f"{name:<24}{count:>12,}" for name, count in rows)
+    if tally.nothing_new:
+        return f"{counts}\nnothing new: checked {tally.messages:,} messages in {seconds:.1f} s"
     rate = tally.messages / seconds if seconds else 0
     return f"{counts}\npublished in {seconds:.1f} s: {rate:,.0f} messages/s"

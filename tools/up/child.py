@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.runtime import PARENT_PIPE_VARIABLE
+from tools.embedded.server import size_of_log
 from tools.errors import CommandError
 
 _FIRST_PAUSE_SECONDS = 0.2
@@ -43,6 +44,7 @@ class Child:
     ) -> None:
         self.spec = spec
         self.ended_by_itself = asyncio.Event()
+        self.log_start = size_of_log(spec.log_file)
         self._parent_pipe = parent_pipe
         self._report = report
         self._on_start = on_start

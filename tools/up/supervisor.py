@@ -52,6 +52,7 @@ class Supervisor:
                 child.log_file,
                 lambda watched=watched: not _any_ended(watched),
                 timeout_seconds=_READY_SECONDS,
+                log_start=watched[0].log_start,
             )
 
     async def start_services(self, stages: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
@@ -65,10 +66,11 @@ class Supervisor:
         while not await is_ready(host, port):
             for child in self._children():
                 if child.ended_by_itself.is_set():
-                    log = end_of_log(child.spec.log_file)
+                    log = end_of_log(child.spec.log_file, child.log_start)
                     raise CommandError(f"{child.spec.name} ended while starting; the end of its log:\n{log}")
             if time.monotonic() > deadline:
-                log = end_of_log(self.logs / "gateway.log")
+                gateway = self._stages[-1][0]
+                log = end_of_log(gateway.spec.log_file, gateway.log_start)
                 raise CommandError(f"the gateway was not ready within {_READY_SECONDS:g} s:\n{log}")
             await asyncio.sleep(0.05)
         self._ready = True
