@@ -385,8 +385,8 @@ MUTATIONS: Final = (
     Mutation(
         "input: NUL is let in",
         "common/checks/json_text.py",
-        '    if b"\\\\u0000" in raw:\n',
-        "    if not raw:\n",
+        '    if b"\\\\u0000" in raw and ',
+        "    if not raw and ",
         "tests/unit/test_import_lines.py::test_a_refusal_names_the_field",
     ),
 )

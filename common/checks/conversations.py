@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from common.checks.errors import FieldError, Invalid, field_name
+from common.checks.errors import FieldError, field_name, refuse
 from common.checks.json_text import infinities
 from common.domain.conversations import State, metadata_json
 from common.domain.messages import TITLE_CHARS, NewMessage, shorten
@@ -14,19 +14,22 @@ from common.settings import LimitsSettings
 
 def check_state(title: str | None, metadata: dict[str, Any] | None, limits: LimitsSettings) -> None:
     """Refuse a title or metadata that are too large to keep. Raises Invalid."""
-    errors: list[FieldError] = []
+    refuse(_unfit(title, metadata, limits))
+
+
+def _unfit(
+    title: str | None, metadata: dict[str, Any] | None, limits: LimitsSettings
+) -> Iterator[FieldError]:
     if title is not None and len(title) > limits.max_title_chars:
         text = f"has more than {limits.max_title_chars} characters (LIMITS_MAX_TITLE_CHARS)"
-        errors.append(FieldError("title", text))
+        yield FieldError("title", text)
     kept = metadata_json(metadata)
     if len(kept) > limits.max_metadata_bytes:
         text = f"takes more than {limits.max_metadata_bytes} bytes (LIMITS_MAX_METADATA_BYTES)"
-        errors.append(FieldError("metadata", text))
-    if b"Infinity" in kept:
-        found = infinities(metadata, ("metadata",))
-        errors += [FieldError(field_name(path), "is too large a number") for path in found]
-    if errors:
-        raise Invalid(*errors)
+        yield FieldError("metadata", text)
+    elif b"Infinity" in kept:
+        for path in infinities(metadata, ("metadata",)):
+            yield FieldError(field_name(path), "is too large a number")
 
 
 def first_state(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from common.domain.errors import TurnlogError
 
 Path = tuple[str | int, ...]
 MAX_FIELD_CHARS: Final = 200
+MAX_ERRORS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,9 @@ def field_name(path: Sequence[str | int]) -> str:
     """`path` as it is shown: `messages.3.role`; `body` for the whole."""
     name = ".".join(str(step).replace("\0", "\\u0000") for step in path)
     return name[:MAX_FIELD_CHARS] or "body"
+
+
+def refuse(errors: Iterable[FieldError]) -> None:
+    """Raise Invalid with the first MAX_ERRORS of `errors`, if there are any; the rest is not looked for."""
+    if first := list(islice(errors, MAX_ERRORS)):
+        raise Invalid(*first)

@@ -7,11 +7,14 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from common.checks.errors import FieldError, Invalid, Path, field_name
+from common.checks.errors import MAX_ERRORS, FieldError, Invalid, Path, field_name
 
 T = TypeVar("T")
 
-MAX_ERRORS: Final = 20
+# As many of pydantic's as make up MAX_ERRORS fields, and then some.
+_MAX_PROBLEMS: Final = MAX_ERRORS * 10
+# pydantic can only list all of what it found, at 5 µs each; above this it is not asked to.
+_TOO_MANY_TO_LIST: Final = 10_000
 
 _MESSAGES: Final = {
     "missing": "is required",
@@ -43,8 +46,11 @@ def field_errors(error: ValidationError, value: object, *, prefix: Path = ()) ->
     A union reports every one of its branches, under their names; those become one error for the field,
     or for the deepest place that a branch got to.
     """
+    if error.error_count() > _TOO_MANY_TO_LIST:
+        return [FieldError(field_name(prefix), f"has more than {_TOO_MANY_TO_LIST} errors")]
     messages: dict[Path, list[str]] = {}
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    for problem in problems[:_MAX_PROBLEMS]:
         path = _without_branches(problem["loc"], value)
         if problem["type"] in ("missing", "extra_forbidden"):
             path = problem["loc"]
@@ -52,7 +58,8 @@ def field_errors(error: ValidationError, value: object, *, prefix: Path = ()) ->
         text = _message(problem["type"], problem["msg"])
         if text not in found:
             found.append(text)
-    deepest = [path for path in messages if not _has_deeper(path, messages)]
+    passed = {path[:length] for path in messages for length in range(len(path))}
+    deepest = [path for path in messages if path not in passed]
     return [
         FieldError(field_name((*prefix, *path)), " or ".join(messages[path])) for path in deepest[:MAX_ERRORS]
     ]
@@ -70,10 +77,6 @@ def _without_branches(location: Iterable[str | int], value: Any) -> Path:
             continue
         path.append(step)
     return tuple(path)
-
-
-def _has_deeper(path: Path, paths: Iterable[Path]) -> bool:
-    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _message(kind: str, text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
-from common.checks.errors import FieldError, Invalid, Path, field_name
+from common.checks.errors import FieldError, Invalid, Path, field_name, refuse
 from common.checks.fields import validate
 from common.checks.json_text import infinities
 from common.domain.ids import MessageId
@@ -41,9 +42,7 @@ def ready_messages(
         for index, fields in enumerate(sent)
     ]
     paths: list[Path] = [() if single else ("messages", index) for index in range(len(made))]
-    errors = [*_unfit(sent, made, paths, limits), *_repeated_ids(made, paths)]
-    if errors:
-        raise Invalid(*errors)
+    refuse(chain(_unfit(sent, made, paths, limits), _repeated_ids(made, paths)))
     return made
 
 
@@ -55,27 +54,22 @@ def check_count(count: int, limits: LimitsSettings) -> None:
 
 def _unfit(
     sent: Sequence[Any], made: Sequence[NewMessage], paths: Sequence[Path], limits: LimitsSettings
-) -> list[FieldError]:
-    errors: list[FieldError] = []
+) -> Iterator[FieldError]:
     for fields, message, path in zip(sent, made, paths, strict=True):
         if _CONTROL.search(message.id):
-            errors.append(FieldError(field_name((*path, "id")), "must not hold control characters"))
+            yield FieldError(field_name((*path, "id")), "must not hold control characters")
         if len(message.body) > limits.max_message_bytes:
             text = f"takes more than {limits.max_message_bytes} bytes (LIMITS_MAX_MESSAGE_BYTES)"
-            errors.append(FieldError(field_name(path), text))
+            yield FieldError(field_name(path), text)
         # The writer's word for a number like 1e999; only then is it worth looking for.
-        if b"Infinity" in message.body:
-            errors += [
-                FieldError(field_name(where), "is too large a number") for where in infinities(fields, path)
-            ]
-    return errors
+        elif b"Infinity" in message.body:
+            for where in infinities(fields, path):
+                yield FieldError(field_name(where), "is too large a number")
 
 
-def _repeated_ids(made: Sequence[NewMessage], paths: Sequence[Path]) -> list[FieldError]:
+def _repeated_ids(made: Sequence[NewMessage], paths: Sequence[Path]) -> Iterator[FieldError]:
     seen: set[MessageId] = set()
-    errors: list[FieldError] = []
     for message, path in zip(made, paths, strict=True):
         if message.id in seen:
-            errors.append(FieldError(field_name((*path, "id")), "is there twice"))
+            yield FieldError(field_name((*path, "id")), "is there twice")
         seen.add(message.id)
-    return errors

@@ -27,6 +27,7 @@ BIGINT_MAX: Final = 2**63 - 1
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z")
 _WHITE = re.compile(r"\s+")
+_EMPTY: Final = "A message needs at least one field besides id, created_at and sequence_number"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -95,8 +96,9 @@ class Message(BaseModel):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Message:
-        if not self.model_fields_set - {"id", "created_at"} and not self.model_extra:
-            raise PydanticCustomError("empty_message", "A message needs at least one field")
+        sent = {*self.model_fields_set, *(self.model_extra or ())}
+        if not sent - {"id", "created_at", "sequence_number"}:
+            raise PydanticCustomError("empty_message", _EMPTY)
         return self
 
 

@@ -28,9 +28,18 @@ App = falcon.asgi.App[Request, Response]
 log = structlog.get_logger(__name__)
 
 
+class _Application(falcon.asgi.App[Request, Response]):
+    """Falcon's, on our server: Granian calls HTTP/1.0 "1", which Falcon does not take for a version."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope.get("http_version") == "1":
+            scope["http_version"] = "1.0"
+        await super().__call__(scope, receive, send)
+
+
 def create_app(resources: Sequence[object], authenticator: Authenticator, access_log: AccessLog) -> App:
     """The application that serves the operations of `resources`."""
-    app: App = falcon.asgi.App(middleware=[Surroundings(access_log)])
+    app: App = _Application(middleware=[Surroundings(access_log)])
     app.req_options.auto_parse_form_urlencoded = False
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
@@ -56,6 +65,8 @@ def _falcon_resource(bounds: Sequence[Bound], authenticator: Authenticator) -> o
     responders = {
         f"on_{bound.operation.method.lower()}": _responder(bound, authenticator) for bound in bounds
     }
+    if "on_get" in responders:
+        responders["on_head"] = responders["on_get"]  # Falcon leaves the body out
     return SimpleNamespace(**responders)
 
 
@@ -107,7 +118,7 @@ async def _domain_error(req: Request, resp: Response, error: TurnlogError, param
 async def _framework_error(
     req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]
 ) -> None:
-    await _problem(req, resp, problems.from_falcon(error), params)
+    await _problem(req, resp, problems.from_falcon(error, req.method), params)
 
 
 async def _unexpected(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class ProblemType:
         return f"urn:turnlog:problem:{self.name}"
 
 
+BAD_REQUEST = ProblemType(400, "bad-request", "The request is not understood")
 NOT_JSON = ProblemType(400, "not-json", "The body is not JSON")
 UNAUTHENTICATED = ProblemType(401, "unauthenticated", "Who you are is not known")
 NOT_FOUND = ProblemType(404, "not-found", "There is nothing here")
@@ -59,7 +60,9 @@ IDEMPOTENCY_KEY_CONFLICT = ProblemType(
 INTERNAL = ProblemType(500, "internal", "Something went wrong on our side")
 UNAVAILABLE = ProblemType(503, "unavailable", "Not possible at the moment")
 
+# The first of a status is the one for what the framework refuses.
 PROBLEM_TYPES: Final = (
+    BAD_REQUEST,
     NOT_JSON,
     UNAUTHENTICATED,
     NOT_FOUND,
@@ -149,12 +152,14 @@ _FROM_DOMAIN: Final[Mapping[type[TurnlogError], Callable[[TurnlogError], Problem
 }
 
 
-def from_falcon(error: falcon.HTTPError) -> Problem:
+def from_falcon(error: falcon.HTTPError, method: str) -> Problem:
     """What the framework found wrong: no such route, no such method, a malformed request."""
     headers = {name: value for name, value in _pairs(error.headers) if name.lower() == "allow"}
     if error.status_code == 405:
         field = FieldError("method", f"Use {headers.get('Allow', 'another method')}")
         return Problem(METHOD_NOT_ALLOWED, field.message, errors=[field], headers=headers)
+    if error.status_code == 400 and method not in falcon.COMBINED_METHODS:
+        return _about(BAD_REQUEST, "method", "There is no such method")
     for kind in PROBLEM_TYPES:
         if kind.status == error.status_code:
             return Problem(kind)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from falcon.asgi import Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from common.checks.errors import FieldError
 from common.checks.fields import field_errors
@@ -17,6 +18,9 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE = 10_000_000
 MAX_DAYS = 100_000
 
+_WHOLE_NUMBERS = ("limit", "page", "page_size", "days", "before", "after")
+_DIGITS = re.compile(r"-?[0-9]+")
+
 Page = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 SequenceBound = Annotated[int, Field(ge=-1, le=BIGINT_MAX)]
 
@@ -25,6 +29,14 @@ class Query(BaseModel):
     """No parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator(*_WHOLE_NUMBERS, mode="before", check_fields=False)
+    @classmethod
+    def _only_digits(cls, sent: object) -> object:
+        """pydantic would also take `1_0`, ` 5` and `5.0`."""
+        if isinstance(sent, str) and not _DIGITS.fullmatch(sent):
+            raise ValueError("must be a whole number")
+        return sent
 
 
 class AppendQuery(Query):

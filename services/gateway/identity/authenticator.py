@@ -96,10 +96,10 @@ def make_authenticator(settings: Settings) -> Authenticator:
 
 
 def _host_name(header: str) -> str:
-    """A Host header without its port; what is malformed becomes a name that nothing has."""
+    """A Host header without its port, in lower case; what is malformed becomes a name that nothing has."""
     if header.startswith("["):
         return header[1:].partition("]")[0]
-    return header.partition(":")[0]
+    return header.partition(":")[0].lower()
 
 
 @lru_cache(maxsize=256)

@@ -87,6 +87,18 @@ ELSEWHERE = [
     Case("no UTF-8 in the path", 422, "conversation_id", path=f"{URL}/%ff%fe/messages"),
     Case("unknown parameter", 422, "akc", path=f"{URL}/OWN/messages?akc=persisted"),
     Case("unknown ack", 422, "ack", path=f"{URL}/OWN/messages?ack=maybe"),
+    Case("a method that is none", 400, "method", method="FOO"),
+    *(
+        Case(f"{text!r} as a number", 422, name, path=f"{URL}/OWN/messages?{name}={text}", method="GET")
+        for name in ("limit", "page", "page_size", "before", "after")
+        for text in ("1_0", "%205", "+5", "5.0", "")
+    ),
+    *(
+        Case(f"{text!r} as a number of {name}", 422, name, path=f"{URL}?{name}={text}", method="GET")
+        for name in ("limit", "days")
+        for text in ("1_0", "%205")
+    ),
+    Case("underscore in a limit", 422, "limit", path=f"{URL}/OWN?limit=1_0", method="GET"),
     Case("wrong method", 405, "method", method="PUT"),
     Case("wrong method too", 405, "method", method="DELETE"),
     Case(

@@ -40,6 +40,26 @@ async def test_it_is_alive_and_ready(client: httpx.AsyncClient) -> None:
     assert ready.json() == {"status": "ready", "checks": {"redis": "ok", "postgres": "ok"}}
 
 
+async def test_http_1_0_is_spoken(gateway: RunningGateway) -> None:
+    """Some probes and proxies still do."""
+    url = httpx.URL(gateway.url)
+    for path, header in (("/healthz", b""), ("/api/me", b"Host: localhost\r\n")):
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(b"GET %b HTTP/1.0\r\n%b\r\n" % (path.encode(), header))
+        async with asyncio.timeout(10):
+            reply = await reader.read()
+        writer.close()
+        assert reply.startswith(b"HTTP/1.0 200 "), reply
+
+
+async def test_head_is_answered_as_get_is(client: httpx.AsyncClient) -> None:
+    """By the whole of it, without a body."""
+    for path in ("/readyz", "/docs", "/api/conversations", "/api/conversations/nonsense"):
+        got, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
 async def test_functions_that_were_lost_are_put_back(
     gateway: RunningGateway, client: httpx.AsyncClient
 ) -> None:
@@ -108,7 +128,8 @@ def _routes(app: App[Any, Any]) -> set[tuple[str, str]]:
     def walk(nodes: Any) -> None:
         for node in nodes:
             if node.resource is not None:
-                handlers = (name for name in dir(node.resource) if name.startswith("on_"))
+                # HEAD is GET's shadow.
+                handlers = {name for name in dir(node.resource) if name.startswith("on_")} - {"on_head"}
                 found.update((name.removeprefix("on_").upper(), node.uri_template) for name in handlers)
             walk(node.children)
 

@@ -99,6 +99,32 @@ async def test_a_wrong_method_is_told_the_right_ones() -> None:
     assert reply.json()["errors"][0]["field"] == "method"
 
 
+async def test_a_method_that_is_none_is_called_that() -> None:
+    """It has nothing to do with the body."""
+    reply = await ask(app_of(Failing(RuntimeError())), "/fails", method="FOO")
+    assert reply.status_code == 400
+    assert reply.json()["type"] == "urn:turnlog:problem:bad-request"
+    assert [error["field"] for error in reply.json()["errors"]] == ["method"]
+
+
+async def test_head_is_get_without_a_body() -> None:
+    """Also where it fails, and not where there is no GET."""
+    app = app_of(Private(), Failing(RuntimeError()))
+    for path in ("/private/0193a7c2-6b1e-7cc3-9d0a-3f1f8a4a5b6c", "/private/nonsense", "/fails"):
+        got, head = await ask(app, path), await ask(app, path, method="HEAD")
+        assert head.status_code == got.status_code
+        assert head.content == b""
+        for name in ("content-length", "content-type"):
+            assert head.headers[name] == got.headers[name]
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "LOCALHOST:8080", "LocalHost"])
+async def test_a_host_is_the_same_in_capitals(host: str) -> None:
+    """Names are."""
+    path = "/private/0193a7c2-6b1e-7cc3-9d0a-3f1f8a4a5b6c"
+    assert (await ask(app_of(Private()), path, headers={"Host": host})).status_code == 200
+
+
 async def test_every_reply_has_the_common_headers() -> None:
     """Also errors, and also of unknown routes."""
     for path in ("/private/0193a7c2-6b1e-7cc3-9d0a-3f1f8a4a5b6c", "/fails", "/nowhere"):

@@ -1,12 +1,24 @@
 """JSON that a client may send, and JSON that is refused because it could not be kept."""
 
-import pytest
+from typing import Any, cast
 
-from common.checks.errors import Invalid, NotJson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import to_json
+
+from common.checks.errors import MAX_ERRORS, Invalid, NotJson
 from common.checks.json_text import infinities, parse_json
 from services.gateway.problems import Problem, from_domain
 
 DEPTH = 100
+SHALLOW = 4
+# Strings of what could be mistaken for structure.
+TEXTS = st.text(st.sampled_from('[]{}"\\,:u0 é'), max_size=6)
+TREES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+)
 
 
 def refusal(raw: bytes) -> Problem:
@@ -63,6 +75,37 @@ def test_json_that_cannot_be_kept_is_a_422_that_names_the_field(raw: bytes, fiel
 def test_a_wide_body_is_not_a_deep_one() -> None:
     """Only nesting counts, not the number of lists and objects."""
     assert len(parse_json(b"[" + b"[]," * 5000 + b"[]]", DEPTH)) == 5001
+
+
+def naive_depth(value: Any) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    children = cast(Any, value.values() if isinstance(value, dict) else value)
+    return 1 + max(map(naive_depth, children), default=0)
+
+
+@given(TREES)
+def test_the_depth_is_that_of_the_deepest_list_or_object(tree: Any) -> None:
+    """Whatever brackets, quotes and backslashes stand in its strings."""
+    raw = to_json([tree, "[[[[["])
+    if naive_depth([tree]) > SHALLOW:
+        with pytest.raises(Invalid, match="Nested more than 4 deep"):
+            parse_json(raw, SHALLOW)
+    else:
+        assert parse_json(raw, SHALLOW) == [tree, "[[[[["]
+
+
+def test_millions_of_brackets_are_counted() -> None:
+    """Also where only one of half a million places is too deep."""
+    raw = b"[" + b"[[[1]]]," * 500_000 + b"1]"
+    assert len(parse_json(raw, DEPTH)) == 500_001
+    assert refusal(raw.replace(b"1]", b"[" * 100 + b"]" * 100 + b"]", 1)).errors[0].field == "body"
+
+
+def test_only_so_many_errors_are_listed() -> None:
+    """A body full of them gets a small reply."""
+    problem = refusal(b'["\\u0000"' + b',"\\u0000"' * 900_000 + b"]")
+    assert [error.field for error in problem.errors] == [str(index) for index in range(MAX_ERRORS)]
 
 
 def test_numbers_too_large_for_a_float_are_found() -> None:

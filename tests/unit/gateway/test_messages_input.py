@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from common.checks.errors import Invalid
+from common.checks.conversations import check_state
+from common.checks.errors import MAX_ERRORS, Invalid
 from common.domain.ids import MessageId
 from common.domain.messages import parse_body
 from common.settings import LimitsSettings
@@ -75,6 +76,8 @@ def test_fields_that_stand_beside_a_single_message_are_taken_out() -> None:
         (None, ["body"]),
         ({}, ["body"]),
         ({"id": "only-an-id"}, ["body"]),
+        ({"sequence_number": 5}, ["body"]),
+        ({"id": "a", "created_at": "2026-01-01T00:00:00Z", "sequence_number": 5}, ["body"]),
         ({"role": 5, "content": "x"}, ["role"]),
         ({"role": "", "content": "x"}, ["role"]),
         ({"content": 5}, ["content"]),
@@ -115,6 +118,46 @@ def test_a_message_has_a_size_limit() -> None:
     """Which is named by its setting."""
     limits = LimitsSettings(max_message_bytes=100)
     assert refused_fields({"messages": [{"content": "x"}, {"content": "x" * 100}]}, limits) == ["messages.1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"content": "x", "odd": [float("inf")] * 100},
+        {"content": [7] * 100},
+        {"messages": [{"content": "x", "id": "a"}] * 100},
+        {"messages": [{"content": "x", "id": f"a\n{n}"} for n in range(100)]},
+        {"messages": [7] * 100},
+    ],
+)
+def test_only_so_many_errors_are_listed(body: object) -> None:
+    """However much is wrong."""
+    assert len(refused_fields(body)) == MAX_ERRORS
+
+
+def test_where_nearly_all_is_wrong_nothing_is_listed() -> None:
+    """To make a list of it would take longer than all the rest."""
+    assert refused_fields({"content": [7] * 10_000}) == ["body"]
+    assert refused_fields({"messages": [{"content": [7] * 10_000}]}) == ["messages"]
+
+
+def test_only_so_many_errors_of_metadata_are_listed() -> None:
+    """Of a conversation's as of a message's; none of its parts where the whole is too large."""
+    metadata = {"odd": [float("inf")] * 100}
+    with pytest.raises(Invalid) as caught:
+        check_state(None, metadata, LimitsSettings())
+    assert len(caught.value.errors) == MAX_ERRORS
+    with pytest.raises(Invalid) as caught:
+        check_state(None, metadata, LimitsSettings(max_metadata_bytes=100))
+    assert [error.field for error in caught.value.errors] == ["metadata"]
+
+
+def test_a_message_of_nothing_is_told_what_does_not_count() -> None:
+    """Its id, time and place are about the message."""
+    with pytest.raises(Invalid) as caught:
+        accepted({"id": "x"})
+    [error] = caught.value.errors
+    assert error.message == "A message needs at least one field besides id, created_at and sequence_number"
 
 
 def test_a_union_is_explained_in_one_line() -> None:
