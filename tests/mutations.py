@@ -171,17 +171,18 @@ MUTATIONS: Final = (
         "tests/integration/test_redis_client.py::test_a_frozen_server_is_given_up_though_more_is_to_be_sent",
     ),
     Mutation(
-        "ack=persisted: only the message's own position is waited for",
-        "common/redis/log.py",
-        "position_order(oldest.decode()) <= position_order(position)",
-        "position_order(oldest.decode()) == position_order(position)",
-        "tests/integration/test_publisher.py::test_waiting_for_a_repeated_batch_waits_for_all_of_it",
+        "ack=persisted: what is pending no more is taken for persisted",
+        "common/publisher.py",
+        "        return set(appended.messages) <= {message.served for message in stored}\n",
+        "        return True\n",
+        "tests/integration/test_publisher.py::"
+        "test_waiting_does_not_take_a_parked_message_for_a_persisted_one",
     ),
     Mutation(
         "deduplication by message id",
         "common/redis/lua/append.lua",
-        "    if record then\n      local number",
-        "    if false then\n      local number",
+        "    if record then\n      -- A digest",
+        "    if false then\n      -- A digest",
         LOG + "test_a_message_id_that_comes_again_is_answered_as_before",
     ),
     Mutation(
