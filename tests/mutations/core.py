@@ -1,25 +1,9 @@
-"""Takes each defence out, one at a time, and shows that a test goes red.
+"""The defences of the main job: log, cache, rebuilds, persister, contract, input, import."""
 
-    .venv/bin/python -m tests.mutations [words of a name …]
-
-Each mutation is made in a copy of the tree; it must be found there exactly once, so that a defence that was
-moved is noticed. Not part of the suite: it runs the suite's tests many times over.
-"""
-
-from __future__ import annotations
-
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-LEFT_BEHIND: Final = (".git", ".venv", ".turnlog", "__pycache__", ".hypothesis", ".pytest_cache")
+from tests.mutations.mutation import Mutation
+
 REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
 WRITER: Final = "tests/races/test_writer_races.py::"
@@ -44,18 +28,6 @@ _STORE_READ: Final = """        newest = after is None
 _PENDING_READ: Final = "        pending = await self._pending(user, conversation)\n"
 _PENDING_FIRST: Final = _PENDING_READ + _STORE_READ % "pending.touched"
 _PENDING_SECOND: Final = _STORE_READ % "[]" + _PENDING_READ
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A defence (`old` in `file`), what is there without it, and the test that must go red."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    test: str
-
 
 MUTATIONS: Final = (
     Mutation(
@@ -391,46 +363,3 @@ MUTATIONS: Final = (
         "tests/unit/test_import_lines.py::test_a_refusal_names_the_field",
     ),
 )
-
-
-def main(words: list[str]) -> int:
-    """Run the mutations whose names hold all `words`; 1 where a test stayed green."""
-    chosen = [m for m in MUTATIONS if all(word in m.name for word in words)]
-    survived = 0
-    for mutation in chosen:
-        began = time.monotonic()
-        killed = _goes_red(mutation)
-        survived += not killed
-        verdict = "red  " if killed else "GREEN"
-        say(f"{verdict} {time.monotonic() - began:5.1f} s  {mutation.name}  [{mutation.test}]")
-    say(f"{len(chosen)} defences taken out, {len(chosen) - survived} noticed, {survived} not noticed")
-    return 1 if survived or not chosen else 0
-
-
-def say(line: str) -> None:
-    """Print a line at once: a run takes minutes."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _goes_red(mutation: Mutation) -> bool:
-    with tempfile.TemporaryDirectory(prefix="turnlog-mutation-") as directory:
-        tree = Path(directory) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_BEHIND), symlinks=True)
-        file = tree / mutation.file
-        text = file.read_text()
-        if text.count(mutation.old) != 1:
-            raise SystemExit(f"{mutation.name}: {mutation.file} does not hold the defence exactly once")
-        file.write_text(text.replace(mutation.old, mutation.new))
-        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutation.test]
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-        if run.returncode not in (0, 1):
-            raise SystemExit(
-                f"{mutation.name}: the test did not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
-            )
-        return run.returncode == 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
