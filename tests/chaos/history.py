@@ -58,7 +58,7 @@ class Row(NamedTuple):
     conversation: str
     modified_ms: int
     messages: int  # how many it has
-    title: str | None
+    title: str | None  # its tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Arguments:
 
     conversation: str | None = None
     tags: tuple[str, ...] = ()  # of the messages that were sent, in their order
-    title: str | None = None
+    title: str | None = None  # its tag
     key: str | None = None  # Idempotency-Key
     limit: int | None = None
     after: int | None = None
@@ -142,7 +142,7 @@ class Recorder:
         self.counts[operation.kind, operation.outcome] += 1
         if operation.ok and operation.kind in APPENDS and operation.retry_of is None:
             self.messages += len(operation.arguments.tags)
-        self._file.write(orjson.dumps(_sparse(operation)) + b"\n")
+        self._file.write(_line(operation))
 
     @property
     def events(self) -> int:
@@ -186,14 +186,16 @@ def _operations(path: Path) -> Iterator[Operation]:
                 yield _operation(orjson.loads(line), shared)
 
 
-def _sparse(value: Any) -> Any:
-    """A dataclass as JSON without what has its default."""
-    if isinstance(value, tuple):
-        return [_sparse(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if not hasattr(value, "__dataclass_fields__"):
-        return value
+def _line(operation: Operation) -> bytes:
+    sparse = _sparse(operation)
+    sparse |= {"arguments": _sparse(operation.arguments), "reply": _sparse(operation.reply)}
+    return orjson.dumps(sparse, default=tuple, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _sparse(value: Operation | Arguments | Reply) -> dict[str, Any]:
+    """A dataclass's members without those that have their default."""
     members = ((f.name, f.default, getattr(value, f.name)) for f in fields(value))
-    return {name: _sparse(member) for name, default, member in members if member != default}
+    return {name: member for name, default, member in members if member != default}
 
 
 def _operation(line: dict[str, Any], shared: dict[Message, Message]) -> Operation:

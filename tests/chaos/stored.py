@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 
 from tests.chaos.history import Message
-from tests.chaos.tags import tag_of
+from tests.chaos.tags import tag_of, title_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class StoredConversation:
 
     user: str
     id: str
-    title: str | None
+    title: str | None  # its tag
     modified_ms: int
     count: int
     next_number: int
@@ -37,7 +37,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        path.write_bytes(orjson.dumps([asdict(conversation) for conversation in self.conversations]))
+        path.write_bytes(orjson.dumps(self.conversations, default=tuple))
 
 
 def read_record(path: Path) -> Record:
@@ -58,8 +58,9 @@ async def load_record(dsn: str, users: Iterable[str]) -> Record:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             conversations = await connection.fetch(
                 'SELECT user_id AS "user", id::text, title, last_modified_ms AS modified_ms,'
-                " message_count AS count, next_sequence_number AS next_number, deleted_at IS NOT NULL AS deleted FROM conversations WHERE user_id = ANY ($1)"
-                " ORDER BY 1, 2",
+                " message_count AS count, next_sequence_number AS next_number,"
+                " deleted_at IS NOT NULL AS deleted"
+                " FROM conversations WHERE user_id = ANY ($1) ORDER BY 1, 2",
                 wanted,
             )
             rows = await connection.fetch(
@@ -77,5 +78,6 @@ async def load_record(dsn: str, users: Iterable[str]) -> Record:
     )
 
 
-def _conversation(messages: Iterable[Iterable[Any]], **row: Any) -> StoredConversation:
-    return StoredConversation(messages=tuple(Message(*message) for message in messages), **row)
+def _conversation(messages: Iterable[Iterable[Any]], title: str | None, **row: Any) -> StoredConversation:
+    seen = tuple(Message(*message) for message in messages)
+    return StoredConversation(messages=seen, title=title_tag(title), **row)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 
+from tests.chaos.caller import Caller, http_client
+from tests.chaos.client import Client
 from tests.chaos.gate import Gate
 from tests.chaos.history import Recorder
+from tests.chaos.steps import Shelf
 
 
 async def run_workload(
@@ -30,4 +34,26 @@ async def run_workload(
     together. Users are named `chaos-<run>-<n>`; a `run` of its own (the default) meets nothing of an earlier
     one. A call that takes longer than `timeout_seconds` is given up, its outcome unknown.
     """
-    raise NotImplementedError
+    prefix = f"chaos-{run or secrets.token_hex(4)}"
+    shelves = [Shelf(f"{prefix}-{number}") for number in range(users)]
+    async with http_client(2 * clients) as http, asyncio.TaskGroup() as group:
+        caller = Caller(http, token_for, recorder, timeout_seconds, pause)
+        running = [
+            group.create_task(
+                Client(
+                    number,
+                    caller,
+                    gateways,
+                    shelf=shelves[number % users],
+                    foreign=shelves[(number + 1) % users],
+                    mean_pause=clients / pace,
+                    stop=stop,
+                ).run(seed)
+            )
+            for number in range(clients)
+        ]
+        await stop.wait()
+        # Who waits at a paused gate, or for a server that stands still, has had its time by then.
+        await asyncio.wait(running, timeout=2 * timeout_seconds)
+        for task in running:
+            task.cancel()
