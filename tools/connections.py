@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from common.assembly import Conversations, assemble, keys_for
 from common.domain.errors import TurnlogError
+from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.redis.client import RedisClient
@@ -17,6 +19,9 @@ from common.redis.keys import Keys
 from common.redis.server import prepare_server
 from common.settings import Settings
 from tools.errors import CommandError
+
+INSPECTION_SECONDS: Final = 60.0
+"""A command has no client that waits for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,17 @@ async def connected(settings: Settings, command: str) -> AsyncGenerator[Connecti
     """Connect to the servers that `settings` name. Raises CommandError where they cannot be used."""
     if not settings.uses_redis:
         raise CommandError(f"CHAT_HISTORY_MODE={settings.mode} has no log; `{command}` needs one")
-    client = RedisClient(settings.redis.dsn)
-    try:
-        functions, keys = Functions(client), keys_for(settings)
+    async with (
+        open_pool(settings.postgres, application_name=f"turnlog-{command}") as pool,
+        inspection(settings, pool, patience_seconds=INSPECTION_SECONDS) as inspecting,
+    ):
+        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
         try:
-            await prepare_server(functions, keys)
-        except TurnlogError as error:
-            raise CommandError(str(error)) from error
-        async with open_pool(settings.postgres, application_name=f"turnlog-{command}") as pool:
+            functions, keys = Functions(client), keys_for(settings)
+            try:
+                await prepare_server(functions, keys)
+            except TurnlogError as error:
+                raise CommandError(str(error)) from error
             yield Connections(
                 settings,
                 client,
@@ -52,5 +60,5 @@ async def connected(settings: Settings, command: str) -> AsyncGenerator[Connecti
                 pool,
                 assemble(settings, functions, Store(pool)),
             )
-    finally:
-        await client.aclose()
+        finally:
+            await client.aclose()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -22,13 +23,21 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.domain.errors import LogRefusesWrites, LogUnavailable
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
 
+Ask = Callable[..., Awaitable[list[Any]]]
+"""Sends commands over one fresh connection, each a tuple, and gives their replies; raises as redis-py."""
+Admit = Callable[[Ask], Awaitable[None]]
+"""Decides whether a fresh connection may be used; raises LogUnavailable where not."""
+
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+REFUSED_SECONDS: Final = 0.1
+"""How long a refused client does not even connect again: its callers may be many."""
 # Typed by hiredis as if a command had one word.
 _pack = cast("Callable[[Command], bytes]", pack_command)
 
@@ -40,9 +49,12 @@ class RedisClient:
 
     `response_timeout` seconds without a reply that is due, and the connection counts as dead (a half-open
     one never says so itself). A blocking command needs a client of its own, with a longer one.
+
+    `admit` is asked once about each new connection, before anything else goes over it. What it raises is
+    what the waiting commands get.
     """
 
-    def __init__(self, dsn: str, *, response_timeout: float = 5.0) -> None:
+    def __init__(self, dsn: str, *, response_timeout: float = 5.0, admit: Admit | None = None) -> None:
         # The pool is only a factory here: it knows how to turn an URL into a connection.
         self._factory: ConnectionPool = ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             dsn,
@@ -53,6 +65,8 @@ class RedisClient:
             socket_keepalive=True,
         )
         self._response_timeout = response_timeout
+        self._admit = admit
+        self._refused: tuple[LogUnavailable, float] | None = None
         self._connection: Connection | None = None
         self._queued: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
@@ -108,6 +122,9 @@ class RedisClient:
             while self._queued:
                 try:
                     connection = await self._connected()
+                except LogUnavailable as refused:
+                    await self._drop(refused)
+                    continue
                 except (RedisError, OSError, TimeoutError) as error:
                     await self._drop(_unreachable(error))
                     continue
@@ -130,17 +147,38 @@ class RedisClient:
     async def _connected(self) -> Connection:
         if self._connection is not None and self._connection.is_connected:
             return self._connection
+        self._pass_on_refusal()
         connection = cast(Connection, self._factory.make_connection())
         try:
             # The kernel of a frozen server still accepts; only the greeting's reply never comes.
-            async with asyncio.timeout(min(CONNECT_TIMEOUT_SECONDS, self._response_timeout)):
+            async with asyncio.timeout(self._greeting_timeout):
                 await connection.connect()
-        except TimeoutError:
+            if self._admit is not None:
+                await self._admit(partial(self._ask, connection))
+        except BaseException as error:
+            if isinstance(error, LogUnavailable):
+                self._refused = error, asyncio.get_running_loop().time() + REFUSED_SECONDS
+            _abort(connection)
             await connection.disconnect(nowait=True)
             raise
         self._connection = connection
         self._reading = asyncio.create_task(self._read(connection))
         return connection
+
+    @property
+    def _greeting_timeout(self) -> float:
+        return min(CONNECT_TIMEOUT_SECONDS, self._response_timeout)
+
+    def _pass_on_refusal(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is not None and asyncio.get_running_loop().time() < refused[1]:
+            self._refused = refused
+            raise LogUnavailable(str(refused[0]), refused[0].retry_after) from refused[0].__cause__
+
+    async def _ask(self, connection: Connection, *commands: Command) -> list[Any]:
+        async with asyncio.timeout(self._greeting_timeout):
+            await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
+            return [await connection.read_response(disable_decoding=True) for _ in commands]
 
     async def _read(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -154,6 +192,9 @@ class RedisClient:
                     )
                 except (ResponseError, BusyLoadingError) as error:
                     self._settle(None, _response_error(error))
+                    if self._admit is not None and isinstance(error, ReadOnlyError):
+                        # It is a replica now: what it holds may be replaced under this connection.
+                        raise RedisConnectionError("the server was demoted") from error
                 else:
                     self._settle(reply, None)
                 self._last_progress = loop.time()

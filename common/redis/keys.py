@@ -8,7 +8,8 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:events` | stream: the log | trimmed below what is committed |
 | `chat:{7}:dead` | stream: parked events | until an operator drops them |
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
-| `chat:{7}:log` | hash: what the log was created with | for ever |
+| `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
+| `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
 | `chat:{0}:stats:<hour>` | hash: cache hits and misses of all gateways | 25 h |
 | `chat:{7}:<user>:<conversation>` | hash: header; `#<message id>` → number … | no TTL while pending |
 | `chat:{7}:<user>:<conversation>:pending` | list: positions not yet committed | emptied by the persister |
@@ -24,11 +25,18 @@ hold its owner, so another user's conversation is not forbidden but absent.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from common.domain.ids import ConversationId, UserId
+from common.domain.ids import CANONICAL_UUID, ConversationId, UserId
+
+_CONVERSATION = CANONICAL_UUID.strip("^$")
+_OF_A_USER = re.compile(
+    rf":\{{(?P<partition>\d+)\}}:(?P<user>[^:]+)(?::(?P<conversation>{_CONVERSATION}))?(?::(?P<what>[a-z]+))?"
+)
+_CACHED = frozenset({None, "messages", "rebuild", "conversations", "summaries"})
 
 
 class ConversationKeys(NamedTuple):
@@ -53,6 +61,16 @@ class UserKeys(NamedTuple):
     summaries: str
     pending: str
     rebuild: str
+
+
+class UserKey(NamedTuple):
+    """What the name of a key says. `cached`: PostgreSQL and what is pending make it anew."""
+
+    partition: int
+    user: UserId
+    conversation: ConversationId | None
+    cached: bool
+    pending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,27 @@ class Keys:
         """Hashed, so that a client's text can neither be long nor look like another key."""
         digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         return f"{self._user_base(user)}:idem:{digest}"
+
+    def inspection(self) -> str:
+        """Held by whoever inspects a Redis that came back older."""
+        return f"{self.prefix}:{{0}}:inspection"
+
+    def every_key(self) -> str:
+        """A pattern for SCAN."""
+        return re.sub(r"([*?\[\]\\])", r"\\\1", self.prefix) + ":{*"
+
+    def parse(self, key: str) -> UserKey | None:
+        """What a key is, if it is a user's and not an answer kept for an idempotency key."""
+        found = _OF_A_USER.fullmatch(key.removeprefix(self.prefix))
+        if found is None or (found["what"] is None and found["conversation"] is None):
+            return None
+        return UserKey(
+            int(found["partition"]),
+            UserId(unquote(found["user"])),
+            ConversationId(found["conversation"]) if found["conversation"] else None,
+            cached=found["what"] in _CACHED,
+            pending=found["what"] == "pending",
+        )
 
     def _user_base(self, user: UserId) -> str:
         # Quoted, so that no user id can hold the `:` or the braces that give keys their shape.

@@ -24,7 +24,13 @@ async def prepare_server(functions: Functions, keys: Keys) -> None:
     Raises UnsafeConfiguration where the server could evict the log, is too old, or holds a log with
     another number of partitions.
     """
-    await check_policy(functions.client)
+    try:
+        await check_policy(functions.client)
+    except LogUnavailable as refused:
+        # A connection that was not admitted, because what is demanded here is not so.
+        if isinstance(refused.__cause__, UnsafeConfiguration):
+            raise refused.__cause__ from None
+        raise
     await claim_partitions(functions.client, keys)
     if not await functions.is_current():
         await functions.load()

@@ -8,9 +8,10 @@ from uuid import uuid4
 import structlog
 
 from common.assembly import assemble, keys_for
+from common.inspection import inspection
 from common.postgres.pool import open_pool
 from common.postgres.store import Store
-from common.redis.client import RedisClient
+from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissQueue
 from common.redis.server import prepare_when_there
@@ -24,15 +25,20 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve rebuilds until asked to stop. A request that is under way then is the gateway's to repeat."""
-    async with open_pool(settings.postgres, application_name="turnlog-cache-builder") as pool:
-        client = RedisClient(settings.redis.dsn)
+    async with (
+        open_pool(settings.postgres, application_name="turnlog-cache-builder") as pool,
+        inspection(settings, pool) as inspecting,
+    ):
+        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
         try:
-            await _serve(settings, client, Store(pool), stop)
+            await _serve(settings, client, inspecting.admit, Store(pool), stop)
         finally:
             await client.aclose()
 
 
-async def _serve(settings: Settings, client: RedisClient, store: Store, stop: asyncio.Event) -> None:
+async def _serve(
+    settings: Settings, client: RedisClient, admit: Admit, store: Store, stop: asyncio.Event
+) -> None:
     functions = Functions(client)
     keys = keys_for(settings)
     if not await prepare_when_there(functions, keys, stop):
@@ -41,7 +47,8 @@ async def _serve(settings: Settings, client: RedisClient, store: Store, stop: as
     builder = CacheBuilder(MissQueue(client, keys), loader, concurrency=settings.cache_builder.concurrency)
     consumer = uuid4().hex
     blocking = [
-        RedisClient(settings.redis.dsn, response_timeout=BLOCK_MS / 1000 + 5) for _ in range(keys.partitions)
+        RedisClient(settings.redis.dsn, response_timeout=BLOCK_MS / 1000 + 5, admit=admit)
+        for _ in range(keys.partitions)
     ]
     log.info("cache_builder_ready", partitions=keys.partitions)
     try:

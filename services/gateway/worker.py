@@ -9,6 +9,7 @@ from typing import Final
 
 from common.assembly import Conversations as Parts
 from common.assembly import assemble, keys_for
+from common.inspection import inspection
 from common.observability.logging import configure_logging
 from common.postgres.pool import open_pool
 from common.postgres.store import Store
@@ -52,7 +53,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
             open_pool(settings.postgres, application_name="turnlog-gateway")
         )
         store = Store(pool)
-        client = RedisClient(settings.redis.dsn)
+        inspecting = await stack.enter_async_context(inspection(settings, pool))
+        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
         stack.push_async_callback(client.aclose)
         functions, keys = Functions(client), keys_for(settings)
         redis = RedisReadiness(functions, keys)

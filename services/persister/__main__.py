@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 import structlog
 
 from common.assembly import keys_for
+from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.readiness import record_when_there
 from common.postgres.writer import BatchWriter
-from common.redis.client import RedisClient
+from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.keys import Keys
@@ -32,7 +33,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         pool = await stack.enter_async_context(
             open_pool(settings.postgres, application_name="turnlog-persister")
         )
-        functions = Functions(await connected(stack, settings))
+        admit = (await stack.enter_async_context(inspection(settings, pool))).admit
+        functions = Functions(await connected(stack, settings, admit))
         keys = keys_for(settings)
         if not await record_when_there(pool, keys.partitions, stop):
             return
@@ -40,7 +42,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             return
         block_seconds = settings.persister.block_ms / 1000
         blocking = [
-            await connected(stack, settings, response_timeout=block_seconds + 5)
+            await connected(stack, settings, admit, response_timeout=block_seconds + 5)
             for _ in range(keys.partitions)
         ]
         log.info("persister_ready", partitions=keys.partitions)
@@ -66,10 +68,10 @@ def persister(
 
 
 async def connected(
-    stack: AsyncExitStack, settings: Settings, *, response_timeout: float = 5.0
+    stack: AsyncExitStack, settings: Settings, admit: Admit, *, response_timeout: float = 5.0
 ) -> RedisClient:
     """A client of our Redis that is closed with `stack`."""
-    client = RedisClient(settings.redis.dsn, response_timeout=response_timeout)
+    client = RedisClient(settings.redis.dsn, response_timeout=response_timeout, admit=admit)
     stack.push_async_callback(client.aclose)
     return client
 

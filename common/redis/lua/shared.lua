@@ -31,6 +31,17 @@ local function before(a, b)
   return am < bm or (am == bm and ac < bc)
 end
 
+-- The last position that a log gave out; 0-0 where there is none.
+local function last_position(events)
+  local facts = redis.pcall('XINFO', 'STREAM', events)
+  for i = 1, #facts, 2 do
+    if facts[i] == 'last-generated-id' then
+      return facts[i + 1]
+    end
+  end
+  return '0-0'
+end
+
 local function keys_of(keys)
   return {
     events = keys[1], header = keys[2], pending = keys[3], messages = keys[4], rebuild = keys[5],

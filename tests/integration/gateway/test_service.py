@@ -77,6 +77,8 @@ async def test_not_ready_names_what_is_missing(settings: Settings) -> None:
 
     nowhere = settings.redis.model_copy(update={"url": SecretStr("redis://127.0.0.1:1/0")})
     nobody = settings.postgres.model_copy(update={"url": SecretStr("postgresql://x:y@127.0.0.1:1/x")})
+    async with running_gateway(settings):
+        pass  # A Redis that has just been started is inspected, and that takes PostgreSQL.
     for change, missing in (({"redis": nowhere}, "redis"), ({"postgres": nobody}, "postgres")):
         async with running_gateway(settings.model_copy(update=change)) as gateway, gateway.client() as client:
             reply = await client.get("/readyz")

@@ -1,0 +1,119 @@
+"""The runs of a Redis server: which one this is, whether it was inspected, and what is stale in it.
+
+A connection never outlives the server's process, and its `run_id` is new with every start. So a connection
+to a run that was inspected sees no data that are older than what was inspected.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
+
+from common.domain.errors import LogRefusesWrites
+from common.domain.ids import ConversationId, Position, UserId
+from common.redis.client import Ask, Command
+from common.redis.functions import Functions
+from common.redis.group import GROUP
+from common.redis.keys import Keys, UserKey
+from common.redis.server import parse_info
+
+PAGE: Final = 500
+LEASE_MS: Final = 5_000
+_FIELD: Final = "run_id"
+
+
+async def run_of(ask: Ask) -> str:
+    """The server's run."""
+    [facts] = await ask(("INFO", "server"))
+    return parse_info(facts)["run_id"]
+
+
+async def is_inspected(ask: Ask, keys: Keys, run: str) -> bool:
+    """Whether every partition says that this run was inspected."""
+    commands: list[Command] = [("HGET", keys.log(partition), _FIELD) for partition in range(keys.partitions)]
+    return set(await ask(*commands)) == {run.encode()}
+
+
+class Runs:
+    """What an inspector does to Redis. Raises LogUnavailable."""
+
+    def __init__(self, functions: Functions, keys: Keys, *, ttl_ms: int) -> None:
+        self._functions = functions
+        self._client = functions.client
+        self._keys = keys
+        self._ttl_ms = ttl_ms
+        self._token = uuid.uuid4().hex
+
+    async def ask(self, *commands: Command) -> list[object]:
+        """As a fresh connection is asked."""
+        return await self._client.call_together(*commands)
+
+    async def take_lease(self) -> bool:
+        """Whether nobody else inspects. It only spares work: two at once do no harm."""
+        lease = ("SET", self._keys.inspection(), self._token, "NX", "PX", LEASE_MS)
+        try:
+            return await self._client.call(*lease) is not None
+        except LogRefusesWrites:
+            return True
+
+    async def renew_lease(self) -> None:
+        """Keep others waiting."""
+        await self._client.call("PEXPIRE", self._keys.inspection(), LEASE_MS)
+
+    async def drop_lease(self) -> None:
+        """Let others go on."""
+        if await self._client.call("GET", self._keys.inspection()) == self._token.encode():
+            await self._client.call("DEL", self._keys.inspection())
+
+    async def last_position(self, partition: int) -> Position:
+        """The last position that the log gave out, whether or not the entry is there; `0-0` before any."""
+        last: bytes = await self._functions.call("last_position", [self._keys.events(partition)])
+        return Position(last.decode())
+
+    async def users_keys(self) -> AsyncIterator[list[tuple[str, UserKey]]]:
+        """Every key of every user, page by page; some may come twice."""
+        cursor = b"0"
+        while True:
+            cursor, found = await self._client.call(
+                "SCAN", cursor, "MATCH", self._keys.every_key(), "COUNT", PAGE
+            )
+            names = [name.decode() for name in found]
+            yield [(name, parsed) for name in names if (parsed := self._keys.parse(name)) is not None]
+            if cursor == b"0":
+                return
+
+    async def drop(self, run: str, partition: int, names: Iterable[str]) -> int:
+        """Drop cached keys of one partition, unless this run was inspected meanwhile."""
+        dropped = 0
+        log = self._keys.log(partition)
+        for page in _pages(list(names)):
+            dropped += max(0, await self._functions.call("drop_stale", [log, *page], run))
+        return dropped
+
+    async def prune_pending(self, user: UserId, conversation: ConversationId) -> bool:
+        """Take positions off a pending list that the log does not have; whether any are left."""
+        keys = self._keys.conversation(user, conversation)
+        names = [keys.events, keys.header, keys.pending, keys.user_pending]
+        return bool(await self._functions.call("prune_pending", names, conversation, self._ttl_ms))
+
+    async def inspected(self, run: str) -> bool:
+        """Whether somebody else has inspected this run meanwhile."""
+        return await is_inspected(self.ask, self._keys, run)
+
+    async def admit(self, run: str, partition: int, committed: Position) -> Position | None:
+        """Stamp the run as inspected. Where the log ended, if before `committed`: it goes on after that."""
+        names = [self._keys.log(partition), self._keys.events(partition)]
+        ended: bytes = await self._functions.call("admit_run", names, run, committed, GROUP)
+        return Position(ended.decode()) if ended else None
+
+    async def rollbacks(self) -> int:
+        """How often any partition came back older, as far as this Redis knows."""
+        counts = await self.ask(
+            *(("HGET", self._keys.log(partition), "rollbacks") for partition in range(self._keys.partitions))
+        )
+        return sum(int(count) for count in counts if isinstance(count, bytes))
+
+
+def _pages(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (names[i : i + PAGE] for i in range(0, len(names), PAGE))
