@@ -34,8 +34,9 @@ async def read_finally(
     async with http_client(2 * AT_ONCE) as http:
         caller = Caller(http, token_for, recorder, timeout_seconds, final=True)
         reader = _Reader(caller)
-        users = {user for user, _ in known}
+        users = dict.fromkeys(user for user, _ in known)
         await _all(reader.walk(user, gateway) for user in users for gateway in gateways)
+        known |= _conversations(reader.made)  # those whose beginning got no answer
         await _all(
             reader.conversation(user, conversation, gateway)
             for user, conversation in known
@@ -66,13 +67,14 @@ class _Reader:
                 return
 
     async def _answered(self, call: Callable[[], Awaitable[Operation]]) -> Operation:
-        for attempt in itertools.count(1):
-            operation = await call()
+        operation = await call()
+        for attempt in range(1, ATTEMPTS):
             if operation.outcome is not Outcome.UNKNOWN:
                 break
-            if attempt == ATTEMPTS:
-                raise TimeoutError(f"no answer to a final read: {operation}")
             await asyncio.sleep(0.1 * 2**attempt)
+            operation = await call()
+        if operation.outcome is Outcome.UNKNOWN:
+            raise TimeoutError(f"no answer to a final read: {operation}")
         self.made.append(operation)
         return operation
 
@@ -80,7 +82,7 @@ class _Reader:
         return f"final.{next(self.numbers)}"
 
 
-def _conversations(operations: Iterable[Operation]) -> list[tuple[str, str]]:
+def _conversations(operations: Iterable[Operation]) -> dict[tuple[str, str], None]:
     """Every conversation that somebody was told of or asked for as its owner."""
     known: dict[tuple[str, str], None] = {}
     owner: dict[str, str] = {}
@@ -89,7 +91,7 @@ def _conversations(operations: Iterable[Operation]) -> list[tuple[str, str]]:
         told += [operation.reply.conversation] if operation.reply.conversation else []
         for conversation in told:
             known[owner.setdefault(conversation, operation.user), conversation] = None
-    return list(known)
+    return known
 
 
 async def _all(reads: Iterable[Awaitable[None]]) -> None:

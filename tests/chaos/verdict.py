@@ -20,7 +20,8 @@ class Violation(StrEnum):
     RESURRECTED = "resurrected"  # anything of a conversation after its delete
     CROSS_USER = "cross-user"  # anything of another user
     UNSENT = "unsent"  # a message that nobody sent (so or there), or whose append was refused
-    DISORDERED = "disordered"  # a list that is not newest first
+    DISORDERED = "disordered"  # a list that is not newest first, or a reply with what was not asked for
+    REFUSED = "refused"  # a valid call
     MISCOUNTED = "miscounted"  # a count or counter that is not what the rows say
 
 

@@ -1,0 +1,111 @@
+"""One message, one number, one id, one place: what all sightings of a message must agree on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tests.chaos.facts import Facts, Story
+from tests.chaos.history import Message
+from tests.chaos.tags import user_of
+from tests.chaos.verdict import Verdict, Violation
+
+
+class Sightings:
+    """Collects what was seen where. `judge` says at the end what does not agree."""
+
+    def __init__(self, facts: Facts, verdict: Verdict) -> None:
+        self._facts = facts
+        self._verdict = verdict
+        self._numbers: defaultdict[tuple[str, str], dict[int, str]] = defaultdict(dict)  # of a tag: where
+        self._tags: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)  # with a number
+        self._ids: dict[tuple[str, str], tuple[str, str]] = {}
+        self._homes: dict[str, tuple[str, str]] = {}  # of a tag: its conversation
+        self._twice: dict[tuple[str, str], str] = {}
+        self._replies: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def together(self, story: Story, messages: Sequence[Message], where: str) -> None:
+        """Messages that one reply, or the record, shows side by side: none may be there twice."""
+        tags = [message.tag for message in messages]
+        if len(set(tags)) < len(tags):
+            for tag in {tag for tag in tags if tags.count(tag) > 1}:
+                self._twice[story.id, tag] = where
+
+    def reply(self, story: Story, messages: Sequence[Message], where: str) -> None:
+        """An append's answer: another answer to the same message must give the same number."""
+        for message in messages:
+            number, first = self._replies.setdefault((story.id, message.tag), (message.number, where))
+            if number != message.number:
+                self._twice[story.id, message.tag] = (
+                    f"{first} (number {number}) and {where} ({message.number})"
+                )
+
+    def message(self, story: Story, message: Message, where: str) -> None:
+        """A message that was seen in this way for the first time."""
+        number, tag, id_ = message
+        if not self._numbers[story.id, tag]:
+            self._check_floor(story, tag, number)
+        self._numbers[story.id, tag].setdefault(number, where)
+        self._tags[story.id, number].setdefault(tag, where)
+        self._check_sent(story, tag, where)
+        other, first = self._ids.setdefault((story.id, id_), (tag, where))
+        if other != tag:
+            self._verdict.add(
+                Violation.DUPLICATED, id_, f"id {id_} is of {other} in {first} and of {tag} in {where}"
+            )
+
+    def title(self, story: Story, tag: str | None, where: str) -> None:
+        """A title; each is of one conversation."""
+        if tag is None:
+            return
+        if user_of(tag) not in ("", story.owner):
+            self._verdict.add(
+                Violation.CROSS_USER, tag, f"{where} shows {story.owner} the title {tag} ({story.id})"
+            )
+        self._home(story, tag, where)
+
+    def judge(self) -> None:
+        """Report what moved, what is twice, and numbers that two messages had."""
+        add = self._verdict.add
+        for (conversation, tag), where in self._twice.items():
+            add(Violation.DUPLICATED, tag, f"{tag} is twice in {conversation}: {where}")
+        moved = {key for key, numbers in self._numbers.items() if len(numbers) > 1}
+        for conversation, tag in moved - self._twice.keys():
+            seen = ", ".join(f"{n} in {where}" for n, where in self._numbers[conversation, tag].items())
+            add(Violation.REORDERED, tag, f"{tag} in {conversation} had the numbers {seen}")
+        odd = moved | self._twice.keys()
+        for (conversation, number), tags in self._tags.items():
+            settled = {tag: where for tag, where in tags.items() if (conversation, tag) not in odd}
+            if len(settled) > 1:
+                seen = ", ".join(f"{tag} in {where}" for tag, where in settled.items())
+                add(
+                    Violation.REUSED, f"{conversation}#{number}", f"number {number} of {conversation}: {seen}"
+                )
+
+    def _check_floor(self, story: Story, tag: str, number: int) -> None:
+        sent = self._facts.sent.get(tag)
+        if sent is not None and number <= sent.floor:
+            text = (
+                f"{tag} has number {number} of {story.id}, and was sent after number {sent.floor} was there"
+            )
+            self._verdict.add(Violation.REORDERED, tag, text)
+
+    def _check_sent(self, story: Story, tag: str, where: str) -> None:
+        sent, add = self._facts.sent.get(tag), self._verdict.add
+        if user_of(tag) not in ("", story.owner):
+            add(Violation.CROSS_USER, tag, f"{where} shows {story.owner} the message {tag}")
+        elif sent is None:
+            add(Violation.UNSENT, tag, f"{where} shows {tag!r} in {story.id}, which nobody sent so")
+        elif sent.conversation not in (None, story.id):
+            text = f"{where} shows {tag} in {story.id}, it was sent to {sent.conversation}"
+            add(Violation.UNSENT, tag, text)
+        elif sent.refused and not story.may_be_deleted(2**63):
+            add(Violation.UNSENT, tag, f"{where} shows {tag} in {story.id}, whose append was refused")
+        else:
+            self._home(story, tag, where)
+
+    def _home(self, story: Story, tag: str, where: str) -> None:
+        home, first = self._homes.setdefault(tag, (story.id, where))
+        if home != story.id:
+            text = f"{tag} is in {home} ({first}) and in {story.id} ({where})"
+            self._verdict.add(Violation.DUPLICATED, tag, text)
