@@ -1,0 +1,1 @@
+"""Every fault that the nemesis can make, by kind."""
