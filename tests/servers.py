@@ -42,7 +42,7 @@ class TestServers:
 @contextmanager
 def running_servers() -> Generator[TestServers]:
     """Start both servers; stop them and remove their data at the end, or when this process is killed."""
-    _remove_what_killed_sessions_left()
+    remove_what_killed_sessions_left()
     directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
     home = embedded_home(directory)
     # A test kills processes, never the machine: fsync would only cost time.
@@ -69,7 +69,8 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
         return pool.submit(lambda: asyncio.run(coroutine)).result()
 
 
-def _remove_what_killed_sessions_left() -> None:
+def remove_what_killed_sessions_left() -> None:
+    """Remove the data of test sessions that were killed before they could."""
     for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
         pid = directory.name.removeprefix(DIRECTORY_PREFIX).partition("-")[0]
         with suppress(FileNotFoundError):  # another session may be tidying up, too
