@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.settings import SettingsError
-from tools import migrate, schema, service, suite
+from tools import chaos, migrate, schema, service, suite
 from tools.errors import CommandError
 from tools.importing.command import import_command
 from tools.lock import lock
@@ -28,6 +28,11 @@ app.command("cache-builder")(service.cache_builder)
 app.command("migrate")(migrate.migrate_command)
 app.command()(token)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(suite.test)
+app.command(
+    "chaos",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(chaos.chaos)
 app.command("import")(import_command)
 app.command()(status)
 app.command()(schema.schema)

@@ -179,7 +179,9 @@ class _Link:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     # Without the option a socket is closed in order, and the other side takes what it has for the whole.
-    with suppress(OSError):
-        connection = cast(socket.socket, writer.get_extra_info("socket"))
+    connection = cast("socket.socket | None", writer.get_extra_info("socket"))
+    if connection is None or writer.is_closing():
+        return
+    with suppress(OSError, ValueError):  # closed at this moment
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
