@@ -1,0 +1,135 @@
+"""The log, with a trail of what was put on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from common.authority.unsettled import Trail, Unsettled
+from common.domain.conversations import Header
+from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, LogUnavailable
+from common.domain.ids import ConversationId, Position, UserId
+from common.domain.messages import NewMessage
+from common.postgres.authority import Proof
+from common.redis.functions import Functions
+from common.redis.keys import Keys
+from common.redis.log import (
+    NOTHING_CHECKED,
+    Checked,
+    CheckIds,
+    Cold,
+    Creation,
+    EventLog,
+    Gone,
+    Idempotency,
+    Receipt,
+    Taken,
+)
+from common.settings import RedisSettings
+
+_REFUSALS = (Cold, Gone, CheckIds, Taken, ConversationDeleted, IdempotencyKeyConflict)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a call says of itself: it landed, unless it says that nothing came of it."""
+
+    position: Position | None = None
+    proof: Proof | None = None
+
+
+class TrackingLog(EventLog):
+    """EventLog, that notes what it changes in `unsettled`."""
+
+    def __init__(
+        self, functions: Functions, keys: Keys, settings: RedisSettings, unsettled: Unsettled
+    ) -> None:
+        super().__init__(functions, keys, settings)
+        self._unsettled = unsettled
+
+    async def append(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        create: Creation | None = None,
+        checked: Checked = NOTHING_CHECKED,
+        idempotency: Idempotency | None = None,
+    ) -> Receipt:
+        with self._tracked(user, conversation) as outcome:
+            receipt = await super().append(
+                user,
+                conversation,
+                messages,
+                at_ms=at_ms,
+                create=create,
+                checked=checked,
+                idempotency=idempotency,
+            )
+            # Also where all were known: whoever put them there may be gone, and now we answer for them.
+            if receipt.position is not None:
+                outcome.position = receipt.position
+                outcome.proof = Proof("message", max(receipt.sequence_numbers))
+        return receipt
+
+    async def create(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        creation: Creation | None,
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> tuple[Header, bool]:
+        with self._tracked(user, conversation) as outcome:
+            answer = await super().create(user, conversation, creation, at_ms=at_ms, idempotency=idempotency)
+            outcome.proof = Proof("state", 1)
+        return answer
+
+    async def update(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        title: bytes,
+        model: bytes,
+        metadata: bytes,
+        at_ms: int,
+    ) -> Header:
+        with self._tracked(user, conversation) as outcome:
+            header = await super().update(
+                user, conversation, title=title, model=model, metadata=metadata, at_ms=at_ms
+            )
+            outcome.proof = Proof("state", header.version)
+        return header
+
+    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position:
+        with self._tracked(user, conversation) as outcome:
+            outcome.position = await super().delete(user, conversation, at_ms=at_ms)
+            outcome.proof = Proof("deleted")
+        return outcome.position
+
+    @contextmanager
+    def _tracked(self, user: UserId, conversation: ConversationId) -> Generator[_Outcome]:
+        unsettled = self._unsettled
+        trail: Trail = unsettled.begin((user, conversation))
+        outcome = _Outcome()
+        conclude: Callable[[Trail], None] = unsettled.unknown
+        try:
+            yield outcome
+            conclude = unsettled.nothing
+        except _REFUSALS:
+            conclude = unsettled.nothing
+            raise
+        except LogUnavailable as lost:
+            if not lost.outcome_unknown:
+                conclude = unsettled.nothing
+            raise
+        finally:
+            if outcome.proof is not None:
+                unsettled.landed(trail, outcome.position, outcome.proof)
+            else:
+                conclude(trail)
