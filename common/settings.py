@@ -16,7 +16,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    DirectoryPath,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     model_validator,
@@ -187,6 +189,13 @@ class CacheBuilderSettings(_Group):
     lease_seconds: float = Field(default=5.0, gt=0)
 
 
+class EmbeddedSettings(_Group):
+    """Other programs for the servers that `up` embeds; without them those of the wheels."""
+
+    postgres_bin: DirectoryPath | None = None
+    redis_server: FilePath | None = None
+
+
 class ObservabilitySettings(_Group):
     """Logs."""
 
@@ -207,6 +216,7 @@ class Settings(_Group):
     gateway: GatewaySettings = GatewaySettings()
     persister: PersisterSettings = PersisterSettings()
     cache_builder: CacheBuilderSettings = CacheBuilderSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 
     @property
@@ -222,6 +232,7 @@ _PREFIXES = {
     "gateway": "GATEWAY_",
     "persister": "PERSISTER_",
     "cache_builder": "CACHE_BUILDER_",
+    "embedded": "EMBEDDED_",
 }
 
 

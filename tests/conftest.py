@@ -15,10 +15,12 @@ from tests.servers import TestServers, run_apart, running_servers
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Nothing of the developer's shell or `.env` reaches a test or a process that it starts."""
+    """Nothing of the developer's shell or `.env` reaches a test or a process that it starts, but for the
+    programs of the servers: so the suite can be run on other ones."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in variables():
-            patch.delenv(variable.name, raising=False)
+            if variable.path[0] != "embedded":
+                patch.delenv(variable.name, raising=False)
         patch.delenv("TURNLOG_DATA_DIR", raising=False)
         patch.setenv("TURNLOG_ENV_FILE", os.devnull)
         yield

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from common.settings import load_settings
 from tools.embedded.home import embedded_home, remove_home
 from tools.embedded.postgres import postgres_server
 from tools.embedded.server import GuardedServer, ServerSpec, free_port
@@ -44,7 +45,7 @@ def running_servers() -> Generator[TestServers]:
     """Start both servers; stop them and remove their data at the end, or when this process is killed."""
     remove_what_killed_sessions_left()
     directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
-    home = embedded_home(directory)
+    home = embedded_home(directory, load_settings(env_file=None).embedded)
     # A test kills processes, never the machine: fsync would only cost time.
     quick = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     postgres = postgres_server(home, port=free_port(), password=secrets.token_hex(16), options=quick)

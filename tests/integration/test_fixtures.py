@@ -18,7 +18,6 @@ async def test_an_empty_database_has_no_tables(empty_postgres_dsn: str) -> None:
     """Tests of migrations start from nothing."""
     connection = await asyncpg.connect(empty_postgres_dsn)
     try:
-        assert connection.get_server_version().major == 18
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
         assert await connection.fetchval(tables) == 0
     finally:

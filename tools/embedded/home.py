@@ -10,9 +10,10 @@ import os
 import secrets
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.settings import EmbeddedSettings
 from tools.embedded.account import Account, server_account
 from tools.errors import CommandError
 
@@ -30,6 +31,8 @@ class EmbeddedHome:
     account: Account | None
     programs: Path | None
     """Where copies of the servers' programs go; None: they run where they are installed."""
+    given: EmbeddedSettings = field(default_factory=EmbeddedSettings)
+    """Programs that are used instead of the wheels'."""
 
     def make_directory(self, name: str) -> Path:
         """A directory below the home, for the servers' account only."""
@@ -53,11 +56,12 @@ class EmbeddedHome:
             os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
 
 
-def embedded_home(data_dir: Path) -> EmbeddedHome:
+def embedded_home(data_dir: Path, given: EmbeddedSettings | None = None) -> EmbeddedHome:
     """The home that belongs to `data_dir`, made on the first call."""
+    given = given or EmbeddedSettings()
     account = server_account()
     if account is None:
-        return EmbeddedHome(data_dir, data_dir, None, None)
+        return EmbeddedHome(data_dir, data_dir, None, None, given)
     record = data_dir / _RECORD
     if record.exists():
         path = Path(record.read_text().strip())
@@ -66,7 +70,7 @@ def embedded_home(data_dir: Path) -> EmbeddedHome:
                 f"the embedded servers' data of {data_dir} was in {path}, which is gone."
                 f" Put it back, or remove {record} to start empty."
             )
-        return EmbeddedHome(data_dir, path, account, path.parent / "programs")
+        return EmbeddedHome(data_dir, path, account, path.parent / "programs", given)
     if (data_dir / "postgres").exists():
         owner = (data_dir / "postgres").owner()
         raise CommandError(
@@ -76,7 +80,7 @@ def embedded_home(data_dir: Path) -> EmbeddedHome:
     # A random name, not one made from the path: a data directory that was removed must not come back to life.
     path = shared / secrets.token_hex(8)
     path.mkdir(mode=0o700)
-    home = EmbeddedHome(data_dir, path, account, shared / "programs")
+    home = EmbeddedHome(data_dir, path, account, shared / "programs", given)
     home.write_private("data-directory", f"{data_dir}\n")  # for whoever wonders whose this is
     home.give(path)
     record.write_text(f"{path}\n")

