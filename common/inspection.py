@@ -64,6 +64,25 @@ class Inspection:
         if inspecting.result() != run:
             raise LogUnavailable("Redis has been restarted meanwhile")
 
+    async def start_afresh(self) -> None:
+        """Drop every cache of this run, though it was inspected: the record had the say meanwhile.
+
+        For when nobody uses the log. Raises LogUnavailable, also where somebody inspected the run in
+        between: call again.
+        """
+        client = RedisClient(self._settings.redis.dsn)
+        try:
+            functions = Functions(client)
+            runs = Runs(functions, self._keys, ttl_ms=self._settings.redis.ttl_seconds * 1000)
+            run = await run_of(runs.ask)
+            await runs.revoke()
+            rebuilder = assemble(self._settings, functions, Store(self._pool)).rebuilder
+            if not await make_good(runs, rebuilder, run, range(self._keys.partitions)):
+                raise LogUnavailable("Redis was inspected while its caches were dropped")
+            await self._inspect_with(functions)
+        finally:
+            await client.aclose()
+
     async def aclose(self) -> None:
         """Give up what is under way; whoever connects next begins again."""
         if self._under_way is not None:

@@ -21,18 +21,21 @@ _POLL_SECONDS: Final = 0.05
 log = structlog.get_logger(__name__)
 
 
-async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Collection[int]) -> None:
-    """Drop every cache of `partitions`, then load the conversations that have anything pending.
+async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Collection[int]) -> bool:
+    """Drop every cache of `partitions`, then load the conversations that have anything pending. False, and
+    it is not all done, where somebody else has inspected this run meanwhile.
 
     May be given up at any point and begun again. The log itself, the pending lists and the answers kept
     for idempotency keys stay: they are as they once were, all at one moment, so they fit each other.
     """
     while not await runs.take_lease():
         if await runs.inspected(run):
-            return
+            return False
         await asyncio.sleep(_POLL_SECONDS)
     try:
         pending = await _drop_caches(runs, run, partitions)
+        if pending is None:
+            return False
         # A user's list is read with the headers of what is pending: they must be there.
         waiting = sorted(pending)
         for i in range(0, len(waiting), _LOADS_AT_ONCE):
@@ -41,12 +44,14 @@ async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Coll
             await asyncio.gather(*(_load(runs, rebuilder, *names) for names in page))
     finally:
         await runs.drop_lease()
+    return True
 
 
 async def _drop_caches(
     runs: Runs, run: str, partitions: Collection[int]
-) -> set[tuple[UserId, ConversationId]]:
-    """Drop headers, lists and rebuilds' tokens; which conversations have anything pending."""
+) -> set[tuple[UserId, ConversationId]] | None:
+    """Drop headers, lists and rebuilds' tokens; which conversations have anything pending. None where the
+    run was inspected meanwhile."""
     pending: set[tuple[UserId, ConversationId]] = set()
     dropped = 0
     async for page in runs.users_keys():
@@ -59,7 +64,10 @@ async def _drop_caches(
             elif key.pending and key.conversation is not None:
                 pending.add((key.user, key.conversation))
         for partition, names in stale.items():
-            dropped += await runs.drop(run, partition, names)
+            gone = await runs.drop(run, partition, names)
+            if gone is None:
+                return None
+            dropped += gone
         await runs.renew_lease()
     log.warning("stale_caches_dropped", keys=dropped, conversations_pending=len(pending))
     return pending

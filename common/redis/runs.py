@@ -83,12 +83,22 @@ class Runs:
             if cursor == b"0":
                 return
 
-    async def drop(self, run: str, partition: int, names: Iterable[str]) -> int:
-        """Drop cached keys of one partition, unless this run was inspected meanwhile."""
+    async def revoke(self) -> None:
+        """Have the run inspected anew before any further connection uses it."""
+        await self._client.call_together(
+            *(("HDEL", self._keys.log(partition), _FIELD) for partition in range(self._keys.partitions))
+        )
+
+    async def drop(self, run: str, partition: int, names: Iterable[str]) -> int | None:
+        """Drop cached keys of one partition; how many there were. None, and not all are dropped, where this
+        run was inspected meanwhile."""
         dropped = 0
         log = self._keys.log(partition)
         for page in _pages(list(names)):
-            dropped += max(0, await self._functions.call("drop_stale", [log, *page], run))
+            found: int = await self._functions.call("drop_stale", [log, *page], run)
+            if found < 0:
+                return None
+            dropped += found
         return dropped
 
     async def prune_pending(self, user: UserId, conversation: ConversationId) -> bool:

@@ -212,7 +212,7 @@ async def test_an_inspector_who_comes_late_takes_nothing_away(own: Settings) -> 
         names = one.keys.conversation(ALICE, conversation)
         runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
         run = str((await by_hand.client.call("HGET", one.keys.log(0), "run_id")).decode())
-        assert await runs.drop(run, one.keys.partition(ALICE), [names.header, names.messages]) == 0
+        assert await runs.drop(run, one.keys.partition(ALICE), [names.header, names.messages]) is None
         assert await one.numbers(conversation) == [0]
 
 
