@@ -36,6 +36,9 @@ Admit = Callable[[Ask], Awaitable[None]]
 """Decides whether a fresh connection may be used; raises LogUnavailable where not."""
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
+"""How a connection fails. RuntimeError is uvloop's, for a write at the moment when the peer has reset it."""
+
 REFUSED_SECONDS: Final = 0.1
 """How long a refused client does not even connect again: its callers may be many."""
 # Typed by hiredis as if a command had one word.
@@ -125,12 +128,12 @@ class RedisClient:
                 except LogUnavailable as refused:
                     await self._drop(refused)
                     continue
-                except (RedisError, OSError, TimeoutError) as error:
+                except CONNECTION_FAILURES as error:
                     await self._drop(_unreachable(error))
                     continue
                 try:
                     await self._write_queued(connection)
-                except (RedisError, OSError, TimeoutError) as error:
+                except CONNECTION_FAILURES as error:
                     await self._drop(_lost(error))
         finally:
             self._flushing = None

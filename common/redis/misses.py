@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from common.domain.errors import LogUnavailable
 from common.domain.ids import ConversationId, UserId
-from common.redis.client import RedisClient
+from common.redis.client import CONNECTION_FAILURES, RedisClient
 from common.redis.keys import Keys
 
 GROUP: Final = "cache_builders"
@@ -92,7 +92,7 @@ class MissAsker:
         while True:
             try:
                 await self._listen_once()
-            except (RedisError, OSError) as error:
+            except CONNECTION_FAILURES as error:
                 log.warning("cache_builder_answers_lost", error=type(error).__name__)
             self.listening = False
             await asyncio.sleep(0.5)

@@ -19,9 +19,9 @@ class Options:
     minutes: float
     seed: int
     kinds: tuple[Kind, ...] = DEFAULT
-    clients: int = 16
+    clients: int = 24
     users: int = 4
-    pace: float = 100.0
+    pace: float = 200.0
     longest_seconds: float = LONGEST_SECONDS
     keep: bool = False
     json: Path | None = None

@@ -141,3 +141,29 @@ async def test_a_builder_that_loses_redis_goes_on(settings: Settings) -> None:
         await scene.redis.client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await scene.drop_caches()
         assert len(await asking.parts.history.recent(ALICE, conversation, 20)) == 1
+
+
+async def test_a_gateway_listens_again_whatever_its_connection_died_of(settings: Settings) -> None:
+    """uvloop has an error of its own for a write to a connection that is reset at that moment.
+
+    When a peer resets is not ours to say to the tick, so what uvloop raises is raised here.
+    """
+
+    class ResetOnce(MissAsker):
+        failed = False
+
+        async def _listen_once(self) -> None:
+            if not self.failed:
+                self.failed = True
+                raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+            await super()._listen_once()
+
+    async with stage(settings) as scene:
+        asker = ResetOnce(scene.redis.client, settings.redis.dsn, scene.redis.keys, wait_seconds=1.0)
+        listening = asyncio.create_task(asker.listen())
+        try:
+            await wait_until(lambda: asker.listening or listening.done())
+            assert asker.listening
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)

@@ -168,3 +168,28 @@ async def test_a_closed_client_refuses(redis_url: str) -> None:
     for future in (waiting, client.send("PING")):
         with pytest.raises(LogUnavailable):
             await future
+
+
+async def test_a_connection_that_is_reset_while_it_is_greeted_fails_its_callers(redis_url: str) -> None:
+    """uvloop says so with a RuntimeError, of its own and no OSError: nobody must wait for an answer for ever.
+
+    When a peer resets is not ours to say to the tick, so what uvloop raises is raised here.
+    """
+    greetings = 0
+
+    async def admit(_: object) -> None:
+        nonlocal greetings
+        greetings += 1
+        if greetings == 1:
+            raise RuntimeError(
+                "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+            )
+
+    client = RedisClient(redis_url, admit=admit)
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(LogUnavailable):
+                await client.call("PING")
+            assert await client.call("PING") == b"PONG"
+    finally:
+        await client.aclose()
