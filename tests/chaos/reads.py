@@ -68,7 +68,7 @@ def check_messages(operation: Operation, story: Story, facts: Facts, verdict: Ve
         )
         verdict.add(Violation.STALE, operation.id, text)
     if span.to_end and shown:
-        _check_whole(operation, shown[max(shown)], tags, facts, verdict)
+        _check_whole(operation, shown[max(shown)], tags | story.numbers.keys(), facts, verdict)
 
 
 def check_appended(operation: Operation, verdict: Verdict) -> None:
@@ -110,6 +110,7 @@ def _missing(operation: Operation, story: Story, tag: str, number: int, verdict:
 
 
 def _check_whole(operation: Operation, last: Message, tags: set[str], facts: Facts, verdict: Verdict) -> None:
+    """`tags` are those that are shown, or were before: what is without these is stale."""
     sent = facts.sent.get(last.tag)
     if sent is not None and sent.following is not None and sent.following not in tags:
         text = f"{describe(operation)} ends with {last.tag}, without {sent.following} of the same batch"
