@@ -180,6 +180,11 @@ class PersisterSettings(_Group):
     block_ms: int = Field(default=1000, ge=1)
     claim_min_idle_seconds: float = Field(default=30.0, gt=0)
     replay_window_seconds: int = Field(default=86_400, ge=0)
+    breaker_enabled: bool = True
+    breaker_share: float = Field(default=0.5, gt=0, le=1)
+    breaker_min_events: int = Field(default=20, ge=1)
+    breaker_window_seconds: float = Field(default=600.0, gt=0)
+    breaker_probe_seconds: float = Field(default=30.0, gt=0)
 
 
 class CacheBuilderSettings(_Group):

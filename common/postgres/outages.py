@@ -59,5 +59,10 @@ def outages() -> Generator[None]:
 
 def describe(error: BaseException) -> str:
     """What went wrong, without the server's text, which may quote what a user wrote."""
-    state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    state = sqlstate_of(error)
     return f"{type(error).__name__} {state}" if state else type(error).__name__
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """PostgreSQL's code for the error, where it is PostgreSQL's."""
+    return error.sqlstate if isinstance(error, asyncpg.PostgresError) else None

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from common.domain.events import ConversationEvent, MessagesAppended
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import BIGINT_MAX
 from common.postgres.changes import (
@@ -58,6 +59,21 @@ class BatchWriter:
                 connection.transaction(isolation="read_committed"),
             ):
                 await apply(connection, events)
+
+    async def reserve(self, event: ConversationEvent) -> bool:
+        """See that the numbers of an event that is given up are never given again.
+
+        False where the record has no such conversation. Raises as `write` does.
+        """
+        next_number = 0
+        if isinstance(event, MessagesAppended):
+            next_number = event.first_sequence_number + len(event.bodies)
+        with outages():
+            found = await self._pool.fetchval(
+                statement("reserve_numbers"),
+                *(event.user_id, event.conversation_id, next_number, event.version),
+            )
+        return found is not None
 
 
 async def apply(connection: Connection, events: Iterable[Recorded]) -> None:

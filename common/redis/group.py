@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from redis.exceptions import ResponseError
 
-from common.domain.ids import ConversationId, Position, UserId, position_order
+from common.domain.ids import ConversationId, Position, UserId, now_ms, position_order
 from common.redis.client import Argument, RedisClient
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 from common.settings import RedisSettings
 
 GROUP: Final = "persisters"
+MAX_ERROR_CHARS: Final = 2_000
 MAX_IDS_KEPT: Final = 5_000
 """Message ids of one conversation that Redis keeps once all are in PostgreSQL."""
 
@@ -47,6 +48,16 @@ class Committed:
     position: Position
     user: UserId | None
     conversation: ConversationId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is parked, and who did it. `text` may quote what a user wrote, `kind` never does."""
+
+    text: str
+    kind: str
+    sqlstate: str | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +138,46 @@ class ConsumerGroup:
             "committed", keys, GROUP, self._ttl_ms, MAX_IDS_KEPT, len(positions), *positions, *settled
         )
 
+    def partition_of(self, user: UserId) -> int:
+        """Where the events of `user` stand."""
+        return self._keys.partition(user)
+
     async def park(
         self,
         entry: Entry,
-        error: str,
+        refusal: Refusal,
         user: UserId | None = None,
         conversation: ConversationId | None = None,
+        *,
+        amends: int | Literal["deleted", ""] = "",
     ) -> bool:
-        """Move an entry to the dead letters with its error; False where it was settled already.
+        """Move an entry to the dead letters with its refusal; False where it was settled already.
 
-        `user` and `conversation` where the event can be read so far: their caches are dropped.
+        `user` and `conversation` where the event can be read so far: their caches are dropped. `amends`
+        the conversation's header: by how many messages fewer (the record must have its numbers reserved);
+        "deleted" where it is a tombstone that PostgreSQL does not have.
         """
         keys = [self._keys.events(entry.partition), self._keys.dead(entry.partition)]
         if user is not None and conversation is not None:
             names = self._keys.conversation(user, conversation)
             keys += (names.header, names.pending, names.user_pending)
-            keys += (names.messages, names.rebuild, names.user_conversations)
+            keys += (names.messages, names.rebuild, names.user_conversations, names.user_rebuild)
+        about = dead_fields(entry, refusal)
         flat = [part for pair in entry.fields.items() for part in pair]
         reply = await self._functions.call(
             "park",
             keys,
-            *(GROUP, entry.position, error[:2000], self._ttl_ms, MAX_IDS_KEPT, conversation or ""),
-            *flat,
+            *(GROUP, entry.position, self._ttl_ms, MAX_IDS_KEPT, conversation or "", amends),
+            *(len(about), *about, *flat),
         )
         return reply is not None
+
+    async def parked_since(self, partition: int, at_ms: int, *, count: int) -> list[int]:
+        """When the latest `count` dead letters of a partition came, where that was after `at_ms`."""
+        found = await self._client.call(
+            "XREVRANGE", self._keys.dead(partition), "+", max(0, at_ms), "COUNT", count
+        )
+        return [position_order(Position(position.decode()))[0] for position, _ in found]
 
     async def trim(self, partition: int, *, keep_from_ms: int) -> int:
         """Trim the log below what is settled and older than `keep_from_ms`; how many entries went."""
@@ -210,6 +237,19 @@ def _entries(partition: int, found: Sequence[Any]) -> list[Entry]:
         Entry(partition, Position(position.decode()), dict(zip(flat[::2], flat[1::2], strict=True)))
         for position, flat in found
         if flat is not None
+    ]
+
+
+def dead_fields(entry: Entry, refusal: Refusal) -> list[Argument]:
+    """What a dead letter says before the event's own fields, as names and values."""
+    return [
+        *("dead_position", entry.position),
+        *("dead_partition", entry.partition),
+        *("dead_at", now_ms()),
+        *("dead_error", refusal.text[:MAX_ERROR_CHARS]),
+        *("dead_class", refusal.kind),
+        *("dead_sqlstate", refusal.sqlstate or ""),
+        *("dead_by", refusal.by),
     ]
 
 

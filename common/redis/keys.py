@@ -10,6 +10,8 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
 | `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
 | `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
+| `chat:{0}:breaker` | string: a persister that has stopped parking, and why | a minute, renewed |
+| `chat:{0}:parking` | string: an operator's permit to park all the same | as given |
 | `chat:{0}:stats:<hour>` | hash: cache hits and misses of all gateways | 25 h |
 | `chat:{7}:<user>:<conversation>` | hash: header; `#<message id>` → number … | no TTL while pending |
 | `chat:{7}:<user>:<conversation>:pending` | list: positions not yet committed | emptied by the persister |
@@ -96,6 +98,14 @@ class Keys:
 
     def log(self, partition: int) -> str:
         return f"{self.prefix}:{{{partition}}}:log"
+
+    def breaker(self) -> str:
+        """What a persister with an open breaker says of itself."""
+        return f"{self.prefix}:{{0}}:breaker"
+
+    def parking_permit(self) -> str:
+        """An operator's word that breakers may park."""
+        return f"{self.prefix}:{{0}}:parking"
 
     def stats(self, hour: int) -> str:
         """What all gateways counted in one hour since 1970."""

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 
 from common.assembly import keys_for
+from common.domain.errors import LogUnavailable
+from common.domain.ids import now_ms
 from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.readiness import record_when_there
 from common.postgres.writer import BatchWriter
+from common.redis.breaker import BreakerBoard
 from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.keys import Keys
 from common.redis.server import prepare_when_there
 from common.service import run_service
-from common.settings import Settings
-from services.persister.persister import Persister
+from common.settings import PersisterSettings, Settings
+from services.persister.breaker import Breaker
+from services.persister.persister import Persister, consumer_name
 from services.persister.progress import Progress
 from services.persister.recorder import Recorder
 from services.persister.upkeep import Upkeep
@@ -46,25 +50,41 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             for _ in range(keys.partitions)
         ]
         log.info("persister_ready", partitions=keys.partitions)
-        await persister(settings, pool, functions, keys, blocking).run(stop)
+        await (await persister(settings, pool, functions, keys, blocking)).run(stop)
 
 
-def persister(
+async def persister(
     settings: Settings, pool: Pool, functions: Functions, keys: Keys, blocking: list[RedisClient]
 ) -> Persister:
     """The parts of a persister, put together."""
     group = ConsumerGroup(functions, keys, settings.redis)
+    name = consumer_name()
+    breaker = Breaker(settings.persister, BreakerBoard(functions.client, keys), by=name)
+    breaker.remember(await lately_parked(group, keys, settings.persister))
     return Persister(
         group,
         blocking,
-        Recorder(BatchWriter(pool), group, Progress()),
-        Upkeep(
+        recorder=Recorder(BatchWriter(pool), group, Progress(), breaker, by=name),
+        breaker=breaker,
+        upkeep=Upkeep(
             group,
             partitions=keys.partitions,
             replay_window_seconds=settings.persister.replay_window_seconds,
         ),
-        settings.persister,
+        settings=settings.persister,
+        consumer=name,
     )
+
+
+async def lately_parked(group: ConsumerGroup, keys: Keys, settings: PersisterSettings) -> list[float]:
+    """How many seconds ago events were parked, oldest first, as far as the breaker minds."""
+    now, window_ms = now_ms(), int(settings.breaker_window_seconds * 1000)
+    times: list[int] = []
+    for partition in range(keys.partitions):
+        # A Redis that is away just now has its say later: the breaker then judges what comes by itself.
+        with suppress(LogUnavailable):
+            times += await group.parked_since(partition, now - window_ms, count=settings.breaker_min_events)
+    return [(now - at) / 1000 for at in sorted(times)]
 
 
 async def connected(

@@ -30,33 +30,44 @@ class Channel:
         """How many entries were put and are not settled."""
         return len(self._unsettled)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be put."""
+        return self._closed
+
     async def put(self, entries: Iterable[Entry]) -> None:
         """Add `entries` as soon as there is room. Those that are unsettled here already are left out:
-        our own come back when we claim what has been waiting for long."""
+        our own come back when we claim what has been waiting for long. Nothing is added once it is closed."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._is_full())
+            await self._changed.wait_for(lambda: self._closed or not self._is_full())
+            if self._closed:
+                return
             for entry in entries:
                 if _name(entry) not in self._unsettled:
                     self._unsettled.add(_name(entry))
                     self._waiting.append(entry)
-                    self._bytes += _size(entry)
+                    self._bytes += size_of(entry)
             self._changed.notify_all()
 
-    async def take(self, max_entries: int) -> list[Entry]:
-        """What is there, at once, up to `max_entries`; waits only for the first.
+    async def take(self, max_entries: int, *, within: float | None = None) -> list[Entry]:
+        """What is there, at once, up to `max_entries`; waits only for the first, `within` seconds at most.
 
-        Empty when the channel is closed and nothing is left.
+        Empty when the channel is closed and nothing is left, or when the time is up.
         """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting or self._closed)
+            try:
+                async with asyncio.timeout(within):
+                    await self._changed.wait_for(lambda: (max_entries and self._waiting) or self._closed)
+            except TimeoutError:
+                return []
             taken: list[Entry] = []
             size = 0
             while self._waiting and len(taken) < max_entries:
-                size += _size(self._waiting[0])
+                size += size_of(self._waiting[0])
                 if taken and size > self._max_bytes:
                     break
                 taken.append(self._waiting.popleft())
-                self._bytes -= _size(taken[-1])
+                self._bytes -= size_of(taken[-1])
             self._changed.notify_all()
             return taken
 
@@ -78,5 +89,6 @@ def _name(entry: Entry) -> tuple[int, str]:
     return entry.partition, entry.position
 
 
-def _size(entry: Entry) -> int:
+def size_of(entry: Entry) -> int:
+    """The bytes of an entry's values."""
     return sum(map(len, entry.fields.values()))

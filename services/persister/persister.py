@@ -12,9 +12,10 @@ from uuid import uuid4
 import structlog
 
 from common.redis.client import RedisClient
-from common.redis.group import ConsumerGroup
+from common.redis.group import ConsumerGroup, Entry
 from common.settings import PersisterSettings
-from services.persister.channel import Channel
+from services.persister.breaker import Breaker
+from services.persister.channel import Channel, size_of
 from services.persister.reader import Reader
 from services.persister.recorder import Recorder
 from services.persister.upkeep import Upkeep
@@ -38,15 +39,18 @@ class Persister:
         self,
         group: ConsumerGroup,
         blocking: Sequence[RedisClient],
+        *,
         recorder: Recorder,
+        breaker: Breaker,
         upkeep: Upkeep,
         settings: PersisterSettings,
+        consumer: str,
     ) -> None:
         self._batch_events = settings.batch_events
         self._channel = Channel(max_entries=settings.batch_events, max_bytes=MAX_BATCH_BYTES)
         self._recorder = recorder
+        self._breaker = breaker
         self._upkeep = upkeep
-        consumer = consumer_name()
         self._readers = [
             Reader(group, client, self._channel, partition=partition, consumer=consumer, settings=settings)
             for partition, client in enumerate(blocking)
@@ -72,11 +76,30 @@ class Persister:
                 task.cancel()
 
     async def _close_after(self, readers: Sequence[asyncio.Task[None]]) -> None:
-        await asyncio.wait(readers)
+        # While the breaker is open nobody makes room for what a reader still wants to put.
+        if not self._breaker.is_open:
+            await asyncio.wait(readers)
         await self._channel.close()
 
     async def _write(self) -> None:
         # No waiting for a batch to fill: whatever came while the last was written is the next.
-        while entries := await self._channel.take(self._batch_events):
-            await self._recorder.record(entries)
-            self._channel.settle(entries)
+        held: list[Entry] = []
+        while True:
+            fresh = await self._channel.take(
+                self._room_beside(held), within=self._breaker.seconds_to_probe if held else None
+            )
+            if self._channel.closed and not fresh:
+                return
+            if held and self._breaker.seconds_to_probe > 0:
+                entries, waiting = fresh, held
+            else:
+                entries, waiting = [*held, *fresh], []
+            held = await self._recorder.record(entries, waiting)
+            kept = set(map(id, held))
+            self._channel.settle(entry for entry in (*entries, *waiting) if id(entry) not in kept)
+
+    def _room_beside(self, held: Sequence[Entry]) -> int:
+        """How many more entries may be taken: what is held back counts, in number and in size."""
+        if sum(map(size_of, held)) >= MAX_BATCH_BYTES:
+            return 0
+        return max(0, self._batch_events - len(held))

@@ -18,6 +18,7 @@ from common.domain.errors import (
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import new_message, numbered, parse_body
 from common.redis.client import Argument
+from common.redis.group import Refusal
 from common.redis.log import Idempotency
 from common.settings import Settings
 from tests.persisting import persist
@@ -312,7 +313,7 @@ async def test_waiting_does_not_take_a_parked_message_for_a_persisted_one(scene:
     appended = await scene.parts.publisher.append(ALICE, conversation, [message()], at_ms=NOW)
     group, partition = scene.redis.group, scene.redis.keys.partition(ALICE)
     (entry,) = await group.read_new(scene.redis.client, partition, "test", count=9, block_ms=1)
-    await group.park(entry, "an error", ALICE, conversation)
+    await group.park(entry, Refusal("an error", "Error", None, "test"), ALICE, conversation)
 
     assert not await scene.parts.publisher.wait_persisted(ALICE, appended, within=0.5)
 

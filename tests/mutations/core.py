@@ -285,10 +285,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "persister: a batch is parked as a whole",
-        "services/persister/recorder.py",
-        "        elif len(items) == 1:\n            await self._park(items[0].entry, error)\n",
-        "        elif items:\n"
-        "            for item in items:\n                await self._park(item.entry, error)\n",
+        "services/persister/trial.py",
+        "            elif len(part) > 1:\n",
+        "            elif False:\n",
         PERSISTER + "test_a_poison_event_is_parked_alone",
     ),
     Mutation(

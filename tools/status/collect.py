@@ -15,6 +15,7 @@ from common.postgres.figures import CommittedPosition, read_committed_positions,
 from common.postgres.pool import open_pool
 from common.redis import group as persisters
 from common.redis import misses as builders
+from common.redis.breaker import BreakerBoard
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
@@ -23,7 +24,7 @@ from common.redis.server import parse_info
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
 from tools.status.problems import problems_of
-from tools.status.report import PartitionStatus, PostgresStatus, RedisStatus, Service, Status
+from tools.status.report import BreakerStatus, PartitionStatus, PostgresStatus, RedisStatus, Service, Status
 from tools.up.port import is_ready
 
 SILENT_SECONDS: Final = 10.0
@@ -114,7 +115,16 @@ async def _redis_status(
             await _partition(client, group, keys, partition, committed.get(partition))
             for partition in range(keys.partitions)
         ],
+        breaker=await _breaker(client, keys),
     )
+
+
+async def _breaker(client: RedisClient, keys: Keys) -> BreakerStatus | None:
+    found = await BreakerBoard(client, keys).read()
+    if found is None:
+        return None
+    seconds = max(0, now_ms() - found.since_ms) / 1000
+    return BreakerStatus(open_seconds=seconds, held=found.held, error=found.error)
 
 
 async def _partition(

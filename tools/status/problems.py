@@ -20,6 +20,12 @@ def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]
     parked = sum(partition.parked for partition in redis.partitions)
     if parked:
         found.append(f"{parked:,} events are parked: PostgreSQL could not take them")
+    if redis.breaker is not None:
+        found.append(
+            f"the persister's breaker is open since {redis.breaker.open_seconds:,.0f} s ago: PostgreSQL"
+            f" refuses most events ({redis.breaker.error}), {redis.breaker.held:,} are held back; mend the"
+            " cause and it goes on by itself, or park them with `turnlog dead park`"
+        )
     oldest = max((p.oldest_seconds for p in redis.partitions if p.oldest_seconds is not None), default=0.0)
     if oldest > OLD_SECONDS:
         found.append(f"an event has been waiting for PostgreSQL for {oldest:,.0f} s")

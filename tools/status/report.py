@@ -21,6 +21,14 @@ class PartitionStatus(_Part):
     committed_position: str | None
 
 
+class BreakerStatus(_Part):
+    """A persister's open breaker: most events are refused, so it holds them back instead of parking them."""
+
+    open_seconds: float
+    held: int
+    error: str
+
+
 class RedisStatus(_Part):
     """Redis: the log and the cache. `max_bytes` 0: no limit is set; rates are None without a read."""
 
@@ -35,6 +43,7 @@ class RedisStatus(_Part):
     hits_last_day: int
     misses_last_day: int
     partitions: list[PartitionStatus]
+    breaker: BreakerStatus | None = None
 
     @property
     def used_percent(self) -> float | None:

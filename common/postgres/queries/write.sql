@@ -166,3 +166,10 @@ FROM unnest($1::integer[], $2::bigint[], $3::bigint[])
 ON CONFLICT (partition) DO UPDATE
 SET position_ms = excluded.position_ms, position_seq = excluded.position_seq, updated_at = now()
 WHERE (excluded.position_ms, excluded.position_seq) > (c.position_ms, c.position_seq)
+
+-- name: reserve_numbers
+-- What an event that is parked was given is never given again, though the record has nothing else of it.
+UPDATE conversations
+SET next_sequence_number = GREATEST(next_sequence_number, $3), version = GREATEST(version, $4)
+WHERE user_id = $1 AND id = $2
+RETURNING true

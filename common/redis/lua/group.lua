@@ -2,6 +2,12 @@
 -- have given an event up, and the trimming that follows. All of it frees memory in the end, so full memory
 -- stops none of it.
 
+-- In a header: it does not agree with the record. A deleted one that is marked has no gravestone in
+-- PostgreSQL, so it stays until it has.
+local STALE = 'stale'
+-- What Lua can hand to a command at once is limited; a letter with more words is kept as one.
+local MAX_WORDS = 7000
+
 -- Create the consumer group at the log's first entry, whatever came before it.
 -- KEYS 1 events
 -- ARGV 1 consumer group
@@ -17,13 +23,20 @@ local function create_group(keys, args)
   return 1
 end
 
--- Take a position off a conversation's pending list; with the last one, cache lifetimes begin.
+-- Take a position off a conversation's pending list; with the last one, cache lifetimes begin. A header that
+-- an event was taken from (see park), or put back to (see requeue), does not stay: the record knows better.
 local function settle(header, pending, user_pending, conversation, position, ttl, max_ids)
   redis.call('LREM', pending, 1, position)
   if redis.call('EXISTS', pending) == 1 then
     return
   end
   redis.call('SREM', user_pending, conversation)
+  if redis.call('HEXISTS', header, STALE) == 1 then
+    if redis.call('HGET', header, 'deleted') ~= '1' then
+      redis.call('UNLINK', header)
+    end
+    return
+  end
   redis.call('PEXPIRE', header, ttl)
   -- The ids of a very long conversation: PostgreSQL knows them all now, so an append can ask there.
   if redis.call('HLEN', header) > tonumber(max_ids) then
@@ -56,25 +69,98 @@ local function committed(keys, args)
   return acknowledged
 end
 
--- Parked: the entry goes to the dead letters with its error, and is acknowledged. The caches that show it
--- go, so that readers see what the record has.
+-- Correct a conversation's header by `messages` more (or fewer), and have it loaded anew when nothing is
+-- pending any more. Its lists go, so that readers see what is true now.
+-- k 1 header  2 pending  3 user's pending  4 messages  5 rebuild  6 user's conversations  7 user's rebuild
+local function amend(k, messages)
+  local h = read_header(k[1])
+  if h and not h.deleted then
+    redis.call('HSET', k[1], 'count', int(math.max(0, h.count + messages)), STALE, '1')
+  end
+  redis.call('UNLINK', k[4], k[5], k[6], k[7])
+  return h
+end
+
+-- Parked: the entry goes to the dead letters, byte for byte, behind fields that say why, and is
+-- acknowledged. The caches that show it go, so that readers see what the record has.
 -- KEYS 1 events  2 dead  then, for an event of a conversation: header, pending, user's pending, messages,
---   rebuild, user's conversations
--- ARGV 1 consumer group  2 position  3 error  4 cache TTL (ms)  5 most ids kept in a header  6 conversation
---   or ''  then the entry's fields and values
+--   rebuild, user's conversations, user's rebuild
+-- ARGV 1 consumer group  2 position  3 cache TTL (ms)  4 most ids kept in a header  5 conversation or ''
+--   6 what becomes of the header: '' nothing, else how many messages fewer it has, or 'deleted': it is a
+--     tombstone that has to stay  7 number of words that say why, then those
+--   then the entry's fields and values, as they were read
 -- Replies the position among the dead letters, or false if the entry was settled already
 local function park(keys, args)
   if redis.call('XACK', keys[1], args[1], args[2]) == 0 then
     return false
   end
-  local entry = {}
-  for i = 7, #args do
-    entry[#entry + 1] = args[i]
+  local first = 8 + tonumber(args[7])
+  local letter = { unpack(args, 8, first - 1) }
+  -- As it stands on the log: a client may have lost a field that is there twice.
+  local found = redis.call('XRANGE', keys[1], args[2], args[2])[1]
+  local event = found and found[2] or args
+  local words, from = #event, found and 1 or first
+  if words > MAX_WORDS then
+    local packed = {}
+    for i = from, words do
+      packed[#packed + 1] = #event[i] .. ':' .. event[i]
+    end
+    letter[#letter + 1] = 'dead_packed'
+    letter[#letter + 1] = table.concat(packed)
+  else
+    for i = from, words do
+      letter[#letter + 1] = event[i]
+    end
   end
-  local position = redis.call('XADD', keys[2], '*', 'dead_position', args[2], 'dead_error', args[3], unpack(entry))
+  local position = redis.call('XADD', keys[2], '*', unpack(letter))
   if keys[3] then
-    settle(keys[3], keys[4], keys[5], args[6], args[2], args[4], args[5])
-    redis.call('UNLINK', keys[6], keys[7], keys[8])
+    local k = { unpack(keys, 3) }
+    if args[6] == 'deleted' then
+      if redis.call('HGET', k[1], 'deleted') == '1' then
+        redis.call('HSET', k[1], STALE, '1')
+      end
+    elseif args[6] ~= '' then
+      amend(k, -tonumber(args[6]))
+    else
+      redis.call('UNLINK', k[4], k[5], k[6], k[7])
+    end
+    settle(k[1], k[2], k[3], args[5], args[2], args[3], args[4])
+  end
+  return position
+end
+
+-- Put a dead letter back on the log, as it was, and take it off the dead letters.
+-- KEYS 1 events  2 dead  then, for an event that can be read: those of its conversation, as for park
+-- ARGV 1 its position among the dead letters  2 number of words before the event's own
+--   3 conversation or ''  4 messages that it adds, or 'deleted'  5 its first number  6 its version
+--   then two for each of these messages: id, number
+-- Replies the position on the log, or false if the letter is gone
+local function requeue(keys, args)
+  local found = redis.call('XRANGE', keys[2], args[1], args[1])[1]
+  if not found then
+    return false
+  end
+  local position = redis.call('XADD', keys[1], '*', unpack(found[2], 1 + tonumber(args[2])))
+  redis.call('XDEL', keys[2], args[1])
+  if not keys[3] then
+    return position
+  end
+  local k = { unpack(keys, 3) }
+  redis.call('RPUSH', k[2], position)
+  redis.call('SADD', k[3], args[3])
+  redis.call('PERSIST', k[1])
+  if args[4] == 'deleted' then
+    redis.call('HDEL', k[1], STALE)
+    return position
+  end
+  local h = amend(k, tonumber(args[4]))
+  if not h or h.deleted then
+    return position
+  end
+  local next_number = math.max(h.next, tonumber(args[5]) + tonumber(args[4]))
+  redis.call('HSET', k[1], 'next', int(next_number), 'version', int(math.max(h.version, tonumber(args[6]))))
+  for i = 7, #args, 2 do
+    redis.call('HSET', k[1], '#' .. args[i], args[i + 1] .. ' - ' .. position)
   end
   return position
 end
@@ -130,6 +216,7 @@ end
 redis.register_function({ function_name = 'turnlog_create_group', callback = create_group, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_committed', callback = committed, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_park', callback = park, flags = { 'allow-oom' } })
+redis.register_function('turnlog_requeue', requeue)
 redis.register_function({
   function_name = 'turnlog_forget_consumers', callback = forget_consumers, flags = { 'allow-oom' },
 })
