@@ -73,6 +73,7 @@ class Instance:
         self.gate = gate
         self.deaths = Deaths(report)
         self.kills = Counter[str]()
+        self.part_kills = Counter[str]()
         self.links: dict[tuple[str, str], Proxy] = {}
         """By the names of service and server; what clients go through is ("clients", gateway)."""
         self.services: dict[str, Service] = {}
@@ -155,6 +156,11 @@ class Instance:
         """Say that the next end of this process is our doing."""
         self.deaths.expect(name)
         self.kills[name.partition("-")[0]] += 1
+
+    def count_part_kill(self, name: str) -> None:
+        """Note that a part of this process is killed: whoever made the part makes another."""
+        self.kills[name.partition("-")[0]] += 1
+        self.part_kills[name.partition("-")[0]] += 1
 
     async def wait_answers(self, name: str, timeout_seconds: float = _READY_SECONDS) -> None:
         """Wait until a server answers (again)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.history import Kind, Outcome
@@ -29,6 +29,8 @@ class Result:
     settled: bool
     """Whether at the end everything on the log reached PostgreSQL."""
     peak_bytes: Mapping[str, int]
+    alarms: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Errors in the services' logs, by text."""
     trouble: tuple[str, ...] = ()
     """Why there may be no verdict at all."""
 
@@ -42,6 +44,7 @@ class Result:
         found += [f"not well within a minute after {i.kind} {i.target}" for i in self.deeds.unrecovered]
         found += [f"{i.kind} {i.target} could not be made: {i.error}" for i in self.deeds.failed]
         found += [f"ended by itself: {how}" for how in self.crashes]
+        found += [f"{count} times in a log: {text}" for text, count in self.alarms.items()]
         if self.parked:
             found.append(f"{self.parked} events were parked")
         if not self.settled:
@@ -69,6 +72,7 @@ class Result:
             "calls": {kind: dict(outcomes) for kind, outcomes in sorted(calls.items())},
             "parked": self.parked,
             "crashes": list(self.crashes),
+            "alarms": dict(self.alarms),
             "peak_bytes": dict(self.peak_bytes),
         }
 

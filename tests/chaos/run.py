@@ -21,6 +21,7 @@ from tests.chaos.final import read_finally
 from tests.chaos.gate import Gate
 from tests.chaos.history import Operation, Recorder, read_history
 from tests.chaos.instance import Instance
+from tests.chaos.logs import alarms, worker_ends
 from tests.chaos.memory import Peaks
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.options import Options
@@ -98,12 +99,18 @@ async def _attacked(instance: Instance, options: Options, recorder: Recorder, ke
         deeds=nemesis.deeds,
         calls=dict(recorder.counts),
         kills=instance.kills,
-        crashes=tuple(instance.deaths.unexpected),
+        crashes=(*instance.deaths.unexpected, *_workers_that_ended(instance)),
         parked=await parked_events(instance),
         settled=done,
         peak_bytes=peaks.bytes,
+        alarms=alarms(instance.logs),
         trouble=tuple(trouble),
     )
+
+
+def _workers_that_ended(instance: Instance) -> list[str]:
+    ended = worker_ends(instance.logs) - instance.part_kills["gateway"]
+    return [f"{ended} workers of gateways ended by themselves"] if ended > 0 else []
 
 
 async def _judge(instance: Instance, recorder: Recorder, kept: Path) -> Verdict:

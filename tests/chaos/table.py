@@ -24,6 +24,7 @@ def print_result(result: Result, console: Console) -> None:
         **{str(name): f"{count:,}" for name, count in verdict.counts.items()},
         "parked events": f"{result.parked:,}",
         "processes that ended by themselves": f"{len(result.crashes):,}",
+        "errors in logs": f"{sum(result.alarms.values()):,}",
     }
     console.print(_pairs("Verdict", figures))
 

@@ -40,8 +40,8 @@ class Kill(Fault):
         parts = family[1:]
         if self._part and parts:
             victim = parts[int(self._which * len(parts))]
+            self._instance.count_part_kill(self.target)
             self.target = f"{self.target} (process {victim.name()})"
-            self._instance.kills[self.target.partition("-")[0].partition(" ")[0]] += 1
             # PostgreSQL outlives its parts, a gateway its worker; should one end, that is a finding.
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
