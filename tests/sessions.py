@@ -23,7 +23,7 @@ from common.settings import Settings
 from tests.chaos.proxy import Proxy
 from tests.waiting import wait_until
 
-QUICK = Timing(look=0.02, probe=0.5, outage=0.1, objection=0.3, fresh=15.0, housekeeping=0.05)
+QUICK = Timing(look=0.02, probe=0.5, outage=0.1, objection=0.3, fresh=15.0)
 
 
 @dataclass

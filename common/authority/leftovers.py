@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from common.authority.watermark import Watermark
+from common.domain.errors import LogUnavailable, StoreUnavailable
 from common.domain.ids import Position
 from common.postgres.authority import AuthorityStore
+
+EVERY_SECONDS: Final = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +31,13 @@ class Leftovers:
         self._watermark = watermark
         self._sessions: list[UUID] = []
         self._ends: dict[int, Position | None] = {}
+
+    async def run(self, *, every_seconds: float = EVERY_SECONDS) -> None:
+        """Look again and again, until cancelled; while a server is away there is nothing to do."""
+        while True:
+            with suppress(StoreUnavailable, LogUnavailable):
+                await self.tidy()
+            await asyncio.sleep(every_seconds)
 
     async def tidy(self) -> None:
         """Look once; to be called again and again. Raises StoreUnavailable, LogUnavailable.

@@ -14,4 +14,3 @@ class Timing:
     outage: float = 2.0
     objection: float = 5.0
     fresh: float = 15.0
-    housekeeping: float = 10.0

@@ -65,6 +65,18 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityReport:
+    """Who has the say and for how long; how many conversations wait for the log; the processes that use
+    it, and those among them that are silent."""
+
+    holder: str
+    since_seconds: float
+    unsettled: int
+    sessions: int
+    silent_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What the record must show for an event to be settled: `message` by number, `state` by version,
     `deleted`."""
@@ -144,6 +156,11 @@ class AuthorityStore:
         """How many conversations wait for the log."""
         [row] = await self._fetch("authority_count_unsettled")
         return row["count"]
+
+    async def report(self) -> AuthorityReport:
+        """For people."""
+        [row] = await self._fetch("authority_report", SILENT_SECONDS)
+        return AuthorityReport(**dict(row))
 
     async def leftovers(self) -> list[UUID]:
         """Sessions that are silent or ended, and may have left something on the log."""

@@ -8,9 +8,12 @@ from contextlib import AsyncExitStack, suppress
 import structlog
 
 from common.assembly import keys_for
+from common.authority.leftovers import Leftovers
+from common.authority.watermark import Watermark
 from common.domain.errors import LogUnavailable
 from common.domain.ids import now_ms
 from common.inspection import inspection
+from common.postgres.authority import AuthorityStore
 from common.postgres.pool import Pool, open_pool
 from common.postgres.readiness import record_when_there
 from common.postgres.writer import BatchWriter
@@ -50,7 +53,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             for _ in range(keys.partitions)
         ]
         log.info("persister_ready", partitions=keys.partitions)
-        await (await persister(settings, pool, functions, keys, blocking)).run(stop)
+        ours = await persister(settings, pool, functions, keys, blocking)
+        watermark = Watermark(ConsumerGroup(functions, keys, settings.redis), keys.partitions)
+        async with asyncio.TaskGroup() as tasks:
+            # What gateways left behind that are gone: here, because this process sees their events through.
+            tidying = tasks.create_task(Leftovers(AuthorityStore(pool), watermark).run())
+            await ours.run(stop)
+            tidying.cancel()
 
 
 async def persister(

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tools.status.problems import problems_of
-from tools.status.report import PartitionStatus, PostgresStatus, RedisStatus, Service, Status
+from tools.status.problems import problems_of, problems_of_authority
+from tools.status.report import (
+    AuthorityStatus,
+    PartitionStatus,
+    PostgresStatus,
+    RedisStatus,
+    Service,
+    Status,
+)
 from tools.status.table import render, size
 
 UP = [Service(name="gateway", up=True, detail="ready")]
@@ -29,6 +36,31 @@ def redis(*partitions: PartitionStatus, **changes: Any) -> RedisStatus:
     return RedisStatus.model_validate(
         {"version": "9.1", **reads, **memory, "partitions": list(partitions), **changes}
     )
+
+
+def authority(holder: str, **changes: Any) -> AuthorityStatus:
+    """Who has the say, for a minute now."""
+    quiet = {"since_seconds": 60.0, "unsettled": 0, "sessions": 2, "silent_sessions": 0}
+    return AuthorityStatus.model_validate({"holder": holder, **quiet, **changes})
+
+
+@pytest.mark.parametrize(
+    ("given", "uses_log", "said"),
+    [
+        (authority("log"), True, ""),
+        (authority("record"), False, ""),
+        (authority("record"), True, "PostgreSQL in charge, for 60 s"),
+        (authority("record", unsettled=3), True, "3 conversations wait for it"),
+        (authority("leaving"), True, "PostgreSQL cannot take over"),
+        (authority("leaving", silent_sessions=1), True, "because a process that used Redis is silent"),
+    ],
+)
+def test_who_is_in_charge_is_said_where_it_should_be_another(
+    given: AuthorityStatus, uses_log: bool, said: str
+) -> None:
+    """PostgreSQL is, where there is no Redis to be."""
+    problems = problems_of_authority(given, uses_log=uses_log)
+    assert said in problems[0] if said else not problems
 
 
 def test_nothing_is_said_where_all_is_well() -> None:
@@ -77,7 +109,7 @@ def test_a_service_that_is_down_is_a_problem() -> None:
     record = PostgresStatus.model_validate(
         dict.fromkeys(("users", "conversations", "deleted_conversations", "messages"), 1)
         | dict.fromkeys(("tombstones", "query_logs", "database_bytes"), 0)
-        | {"last_commit": None}
+        | {"last_commit": None, "authority": authority("log")}
     )
     about = {"url": "http://x", "mode": "local", "redis": None, "problems": []}
     assert Status.model_validate({**about, "services": UP, "postgres": record}).healthy

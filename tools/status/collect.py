@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from redis.exceptions import ResponseError
 from common.assembly import keys_for
 from common.domain.errors import TurnlogError
 from common.domain.ids import Position, now_ms, position_order
+from common.postgres.authority import AuthorityStore
 from common.postgres.figures import CommittedPosition, read_committed_positions, read_figures
 from common.postgres.pool import open_pool
 from common.redis import group as persisters
@@ -23,8 +25,16 @@ from common.redis.keys import Keys
 from common.redis.server import parse_info
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
-from tools.status.problems import problems_of
-from tools.status.report import BreakerStatus, PartitionStatus, PostgresStatus, RedisStatus, Service, Status
+from tools.status.problems import problems_of, problems_of_authority
+from tools.status.report import (
+    AuthorityStatus,
+    BreakerStatus,
+    PartitionStatus,
+    PostgresStatus,
+    RedisStatus,
+    Service,
+    Status,
+)
 from tools.up.port import is_ready
 
 SILENT_SECONDS: Final = 10.0
@@ -43,7 +53,11 @@ async def collect(settings: Settings, url: str) -> Status:
         services=services,
         redis=redis,
         postgres=postgres,
-        problems=[*failures, *problems_of(services, redis)],
+        problems=[
+            *failures,
+            *problems_of(services, redis),
+            *(problems_of_authority(postgres.authority, uses_log=settings.uses_redis) if postgres else ()),
+        ],
     )
 
 
@@ -54,6 +68,7 @@ async def _postgres(
         async with open_pool(settings.postgres, application_name="turnlog-status") as pool:
             figures = await read_figures(pool)
             positions = await read_committed_positions(pool)
+            authority = await AuthorityStore(pool).report()
     except TurnlogError as error:
         failures.append(str(error))
         return None, []
@@ -67,6 +82,7 @@ async def _postgres(
         query_logs=figures.query_logs,
         database_bytes=figures.database_bytes,
         last_commit=f"{last:%Y-%m-%dT%H:%M:%SZ}" if last else None,
+        authority=AuthorityStatus(**asdict(authority)),
     ), positions
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tools.status.report import RedisStatus, Service, percent
+from tools.status.report import AuthorityStatus, RedisStatus, Service, percent
 
 FULL_PERCENT: Final = 80.0
 HIT_RATE_PERCENT: Final = 80.0
@@ -40,3 +40,20 @@ def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]
     if not redis.append_only:
         found.append("Redis has no append-only file: a crash loses what is not yet in PostgreSQL")
     return found
+
+
+def problems_of_authority(authority: AuthorityStatus, *, uses_log: bool) -> list[str]:
+    """What keeps the log, or the record, from being used as it should be."""
+    since, waiting = authority.since_seconds, ""
+    if authority.unsettled:
+        waiting = f"; {authority.unsettled:,} conversations wait for it, the others go on in PostgreSQL"
+    match authority.holder:
+        case "record" if uses_log:
+            return [f"Redis has been out of reach, and PostgreSQL in charge, for {since:,.0f} s{waiting}"]
+        case "leaving":
+            silent = ", because a process that used Redis is silent" if authority.silent_sessions else ""
+            return [
+                f"Redis has been out of reach for {since:,.0f} s, and PostgreSQL cannot take over{silent}"
+            ]
+        case _:
+            return []

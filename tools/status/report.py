@@ -51,6 +51,19 @@ class RedisStatus(_Part):
         return 100 * self.used_bytes / self.max_bytes if self.max_bytes else None
 
 
+class AuthorityStatus(_Part):
+    """Who has the say: `log`, `record`, or on the way from one to the other; since how many seconds.
+
+    `unsettled` conversations have events that may be on the log only; `silent_sessions` were not seen lately.
+    """
+
+    holder: str
+    since_seconds: float
+    unsettled: int
+    sessions: int
+    silent_sessions: int
+
+
 class PostgresStatus(_Part):
     """PostgreSQL: the record."""
 
@@ -62,6 +75,7 @@ class PostgresStatus(_Part):
     query_logs: int
     database_bytes: int
     last_commit: str | None
+    authority: AuthorityStatus
 
 
 class Service(_Part):

@@ -66,6 +66,9 @@ def _record(postgres: PostgresStatus) -> Table:
     table.add_row("query logs", f"{postgres.query_logs:,}", "")
     table.add_row("database", size(postgres.database_bytes), "")
     table.add_row("last commit", postgres.last_commit or "-", "")
+    authority = postgres.authority
+    in_charge = {"log": "Redis", "record": "PostgreSQL"}.get(authority.holder, "changing")
+    table.add_row("in charge", in_charge, f"for {authority.since_seconds:,.0f} s")
     return table
 
 

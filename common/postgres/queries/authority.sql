@@ -9,6 +9,15 @@ WITH seen AS (
 SELECT a.holder, a.term, EXISTS (SELECT FROM seen) AS registered
 FROM authority AS a
 
+-- name: authority_report
+-- $1 seconds of silence after which a session counts as gone
+SELECT a.holder, extract(epoch FROM clock_timestamp() - a.since)::float8 AS since_seconds,
+    (SELECT count(*) FROM (SELECT DISTINCT user_id, conversation_id FROM unsettled) AS u) AS unsettled,
+    (SELECT count(*) FROM log_sessions) AS sessions,
+    (SELECT count(*) FROM log_sessions
+        WHERE seen_at < clock_timestamp() - make_interval(secs => $1)) AS silent_sessions
+FROM authority AS a
+
 -- name: authority_register
 -- FOR SHARE: while a session is being added, nobody takes the say away from the log; none is added after.
 -- $1 session  $2 name  $3 what it uses  $4 holders under which it may be added
