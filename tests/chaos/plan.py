@@ -63,7 +63,7 @@ WEIGHTS: Final[dict[Action, float]] = {
     Action.READ_FOREIGN: 0.7,
     Action.LIST: 4,
     Action.LIST_PAGE: 1.5,
-    Action.WALK: 0.3,
+    Action.WALK: 0.5,
     Action.RENAME: 3,
     Action.DELETE: 1,
 }

@@ -118,7 +118,7 @@ async def instance(settings: Settings, directory: Path) -> AsyncGenerator[Instan
 async def test_a_system_without_faults_breaks_no_promise(settings: Settings, tmp_path: Path) -> None:
     """Every kind of call was made and answered, and the checker has looked at all of it."""
     async with instance(settings, tmp_path) as running:
-        await running.work(operations=1200)
+        await running.work(operations=1000)
         await running.read_all()
         await running.drop_caches()
         await running.read_all()
@@ -130,7 +130,7 @@ async def test_a_system_without_faults_breaks_no_promise(settings: Settings, tmp
     assert verdict.messages > 1000
     answered = {kind: counts[kind, Outcome.OK] for kind in Kind}
     assert min(answered.values()) >= 1, answered
-    assert sum(answered.values()) > 900
+    assert sum(answered.values()) > 700
     assert counts[Kind.APPEND, Outcome.REFUSED] > 0  # to a deleted one, and to another user's
     assert counts[Kind.APPEND, Outcome.UNKNOWN] > 0  # where the client did not wait
 
