@@ -81,6 +81,8 @@ class RedisSettings(_Group):
     partitions: int = Field(default=8, ge=1, le=1024)
     list_max_conversations: int = Field(default=500, ge=1)
     idempotency_ttl_seconds: int = Field(default=86_400, ge=1)
+    max_memory_percent: int = Field(default=90, ge=0, le=100)
+    max_memory_bytes: int = Field(default=0, ge=0)
 
     @property
     def configured(self) -> bool:
@@ -150,7 +152,10 @@ class IdentitySettings(_Group):
 
 
 class LimitsSettings(_Group):
-    """What one request may ask for; over a limit is a 4xx that names it."""
+    """What one request may ask for; over a limit is a 4xx that names it.
+
+    And how much of the log may wait for PostgreSQL, in each partition; over that is a 503.
+    """
 
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     max_batch_messages: int = Field(default=1000, ge=1)
@@ -160,6 +165,9 @@ class LimitsSettings(_Group):
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64)
     max_read_limit: int = Field(default=1000, ge=1)
     max_page_size: int = Field(default=500, ge=1)
+    backlog_max_events: int = Field(default=250_000, ge=0)
+    backlog_max_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    backlog_max_age_seconds: int = Field(default=3600, ge=0)
 
 
 class GatewaySettings(_Group):

@@ -52,6 +52,10 @@ class LogRefusesWrites(LogUnavailable):
     """Redis is there and answers reads; its memory is full, or it cannot write its disk."""
 
 
+class Overloaded(Busy):
+    """More waits than is good for it. Nothing was stored; the text may be shown to the caller."""
+
+
 class StoreUnavailable(Busy):
     """PostgreSQL cannot be reached or did not answer in time."""
 

@@ -11,14 +11,15 @@ from redis.exceptions import ResponseError
 from common.redis.client import Argument, RedisClient
 
 LIBRARY: Final = "turnlog"
+_USED_BY_OTHERS: Final = ("shared.lua", "pressure.lua")
 
 
 @cache
 def library_source() -> str:
-    """The whole library: `shared.lua` first, then one file for each group of functions."""
+    """The whole library: what the others use first, then one file for each group of functions."""
     folder = files("common.redis") / "lua"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".lua"))
-    names.sort(key=lambda name: name != "shared.lua")
+    names = [*_USED_BY_OTHERS, *(name for name in names if name not in _USED_BY_OTHERS)]
     return "\n".join([f"#!lua name={LIBRARY}", *((folder / name).read_text() for name in names)])
 
 

@@ -9,6 +9,7 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:dead` | stream: parked events | until an operator drops them |
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
 | `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
+| `chat:{7}:volume` | hash: time → bytes that came in | what is not committed |
 | `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
 | `chat:{0}:breaker` | string: a persister that has stopped parking, and why | a minute, renewed |
 | `chat:{0}:parking` | string: an operator's permit to park all the same | as given |
@@ -106,6 +107,10 @@ class Keys:
     def parking_permit(self) -> str:
         """An operator's word that breakers may park."""
         return f"{self.prefix}:{{0}}:parking"
+
+    def volume(self, partition: int) -> str:
+        """Lua finds it by the name of `events`, as it does `log`."""
+        return f"{self.prefix}:{{{partition}}}:volume"
 
     def stats(self, hour: int) -> str:
         """What all gateways counted in one hour since 1970."""

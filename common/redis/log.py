@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from common.domain.conversations import Header, State
-from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict
+from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, Overloaded
 from common.domain.ids import ConversationId, Position, UserId, position_order
 from common.domain.messages import NewMessage, preview_of
 from common.redis.functions import Functions
@@ -112,7 +112,7 @@ class EventLog:
     ) -> Receipt:
         """Append `messages`, all or none. `checked` says what is known of their ids.
 
-        Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict.
+        Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict, Overloaded.
         """
         preview = preview_of([message.text for message in messages])
         arguments = [
@@ -151,7 +151,7 @@ class EventLog:
         """Create a conversation; True where this call did it, False where it was there.
 
         Raises Cold where it is not in Redis and `creation` does not (or no longer) entitle to create
-        it, ConversationDeleted, IdempotencyKeyConflict.
+        it, ConversationDeleted, IdempotencyKeyConflict, Overloaded.
         """
         reply = await self._functions.call(
             "create",
@@ -179,7 +179,7 @@ class EventLog:
         metadata: bytes,
         at_ms: int,
     ) -> Header:
-        """Change what is not empty; each is JSON text. Raises Cold, Gone."""
+        """Change what is not empty; each is JSON text. Raises Cold, Gone, Overloaded."""
         reply = await self._functions.call(
             "update",
             self._keys.conversation(user, conversation),
@@ -214,9 +214,11 @@ class EventLog:
     ) -> Position:
         """Log one query; `log` is a JSON object, `log_id` its deduplication key."""
         events = self._keys.events(self._keys.partition(user))
-        reply: bytes = await self._functions.call(
+        reply: bytes | list[bytes] = await self._functions.call(
             "log_query", [events], user, conversation or b"", at_ms, log_id, log
         )
+        if isinstance(reply, list):
+            raise _refusal(reply)
         return Position(reply.decode())
 
     async def is_pending(self, user: UserId, conversation: ConversationId, position: Position) -> bool:
@@ -255,6 +257,12 @@ def _state_arguments(state: State | None) -> list[bytes]:
     return [to_json(state.title), to_json(state.model), state.metadata, to_json(state.created_at)]
 
 
+def _overloaded(reason: bytes) -> Overloaded:
+    if reason == b"memory":
+        return Overloaded("The log is short of memory; nothing was stored", retry_after=5.0)
+    return Overloaded("The log is too far behind; nothing was stored", retry_after=2.0)
+
+
 def _refusal(reply: list[bytes]) -> Exception:
     match reply[0]:
         case b"cold":
@@ -263,5 +271,7 @@ def _refusal(reply: list[bytes]) -> Exception:
             return Gone()
         case b"key_conflict":
             return IdempotencyKeyConflict("this idempotency key was used for another request")
+        case b"busy":
+            return _overloaded(reply[1])
         case other:
             return AssertionError(f"unknown reply {other!r}")

@@ -23,6 +23,7 @@ from common.domain.errors import (
     IdempotencyKeyConflict,
     InvalidCursor,
     MessageIdConflict,
+    Overloaded,
     TurnlogError,
 )
 
@@ -130,7 +131,8 @@ def _about(kind: ProblemType, field: str, message: str) -> Problem:
 
 def _busy(error: TurnlogError) -> Problem:
     seconds = math.ceil(error.retry_after) if isinstance(error, Busy) else 1
-    return Problem(UNAVAILABLE, "Try again shortly", headers={"Retry-After": str(max(1, seconds))})
+    detail = str(error) if isinstance(error, Overloaded) else "Try again shortly"
+    return Problem(UNAVAILABLE, detail, headers={"Retry-After": str(max(1, seconds))})
 
 
 _FROM_DOMAIN: Final[Mapping[type[TurnlogError], Callable[[TurnlogError], Problem]]] = {

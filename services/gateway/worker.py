@@ -16,6 +16,7 @@ from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker
+from common.redis.pressure import Pressure, bounds_from
 from common.redis.stats import CacheStats
 from common.reporting import report_counts
 from common.runtime import exit_with_parent
@@ -65,7 +66,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
         access_log = AccessLog()
         parts = assemble(settings, functions, store, asker=asker)
         reporting = report_counts(parts.counts, CacheStats(client, keys))
-        for work in (redis.run(), asker.listen(), access_log.run(), reporting):
+        pressure = Pressure(functions, keys, bounds_from(settings))
+        for work in (redis.run(), asker.listen(), access_log.run(), reporting, pressure.watch()):
             await stack.enter_async_context(in_background(work))
         health = Health({"redis": redis.probe, "postgres": store_probe(store)})
         yield create_gateway(settings, parts, health, access_log)

@@ -89,6 +89,10 @@ def test_what_is_wrong_with_redis_is_said(changes: dict[str, Any], said: str) ->
     ("changes", "said"),
     [
         ({"parked": 2}, "2 events are parked: PostgreSQL could not take them"),
+        (
+            {"refuses": "events"},
+            "too many events wait for PostgreSQL: changes are refused with 503 (partition 1)",
+        ),
         ({"oldest_seconds": 61.0}, "an event has been waiting for PostgreSQL for 61 s"),
     ],
 )

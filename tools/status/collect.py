@@ -22,6 +22,7 @@ from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
 from common.redis.keys import Keys
+from common.redis.pressure import Bounds, Pressure
 from common.redis.server import parse_info
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
@@ -112,7 +113,9 @@ async def _redis_status(
     client: RedisClient, keys: Keys, settings: Settings, committed: dict[int, Position]
 ) -> RedisStatus:
     facts = parse_info(await client.call("INFO"))
-    group = ConsumerGroup(Functions(client), keys, settings.redis)
+    functions = Functions(client)
+    group = ConsumerGroup(functions, keys, settings.redis)
+    pressure = Pressure(functions, keys, Bounds())
     stats, now = CacheStats(client, keys), now_ms()
     hour = await stats.since(now - HOUR_MS, until_ms=now)
     day = await stats.since(now - 24 * HOUR_MS, until_ms=now)
@@ -128,7 +131,7 @@ async def _redis_status(
         hits_last_day=day[0],
         misses_last_day=day[1],
         partitions=[
-            await _partition(client, group, keys, partition, committed.get(partition))
+            await _partition(client, group, pressure, keys, partition, committed=committed.get(partition))
             for partition in range(keys.partitions)
         ],
         breaker=await _breaker(client, keys),
@@ -144,10 +147,17 @@ async def _breaker(client: RedisClient, keys: Keys) -> BreakerStatus | None:
 
 
 async def _partition(
-    client: RedisClient, group: ConsumerGroup, keys: Keys, partition: int, committed: Position | None
+    client: RedisClient,
+    group: ConsumerGroup,
+    pressure: Pressure,
+    keys: Keys,
+    partition: int,
+    *,
+    committed: Position | None,
 ) -> PartitionStatus:
     lag = await group.lag(partition)
     oldest = await _oldest(client, keys.events(partition), lag)
+    backlog = await pressure.backlog(partition)
     return PartitionStatus(
         partition=partition,
         events=lag.length,
@@ -155,6 +165,8 @@ async def _partition(
         pending=lag.pending,
         parked=await client.call("XLEN", keys.dead(partition)),
         oldest_seconds=None if oldest is None else max(0, now_ms() - position_order(oldest)[0]) / 1000,
+        waiting_bytes=backlog.bytes,
+        refuses=backlog.refuses,
         committed_position=committed,
     )
 

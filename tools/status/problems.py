@@ -10,6 +10,12 @@ FULL_PERCENT: Final = 80.0
 HIT_RATE_PERCENT: Final = 80.0
 READS_FOR_A_RATE: Final = 100
 OLD_SECONDS: Final = 60.0
+_REFUSALS: Final = {
+    "events": "too many events wait for PostgreSQL",
+    "bytes": "too many bytes wait for PostgreSQL",
+    "age": "an event has waited for PostgreSQL too long",
+    "memory": "Redis is short of memory",
+}
 
 
 def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]:
@@ -26,6 +32,9 @@ def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]
             f" refuses most events ({redis.breaker.error}), {redis.breaker.held:,} are held back; mend the"
             " cause and it goes on by itself, or park them with `turnlog dead park`"
         )
+    for reason in sorted({p.refuses for p in redis.partitions if p.refuses}):
+        where = [str(p.partition) for p in redis.partitions if p.refuses == reason]
+        found.append(f"{_REFUSALS[reason]}: changes are refused with 503 (partition {', '.join(where)})")
     oldest = max((p.oldest_seconds for p in redis.partitions if p.oldest_seconds is not None), default=0.0)
     if oldest > OLD_SECONDS:
         found.append(f"an event has been waiting for PostgreSQL for {oldest:,.0f} s")

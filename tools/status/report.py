@@ -10,7 +10,10 @@ class _Part(BaseModel):
 
 
 class PartitionStatus(_Part):
-    """One partition of the log. Ages in seconds; `oldest_seconds` of the first event not in PostgreSQL."""
+    """One partition of the log. Ages in seconds; `oldest_seconds` of the first event not in PostgreSQL.
+
+    `refuses` names the bound for which changes are refused, or ''; `waiting_bytes` of not_read and pending.
+    """
 
     partition: int
     events: int
@@ -18,6 +21,8 @@ class PartitionStatus(_Part):
     pending: int
     parked: int
     oldest_seconds: float | None
+    waiting_bytes: int = 0
+    refuses: str = ""
     committed_position: str | None
 
 

@@ -36,6 +36,7 @@ def _log(redis: RedisStatus) -> Table:
     table.add_row("events on it", f"{sum(p.events for p in redis.partitions):,}", "kept for replay, too")
     table.add_row("lag", f"{sum(p.not_read for p in redis.partitions):,}", "not yet read by a persister")
     table.add_row("pending", f"{sum(p.pending for p in redis.partitions):,}", "read, not yet in PostgreSQL")
+    table.add_row("bytes of these", size(sum(p.waiting_bytes for p in redis.partitions)), "about")
     table.add_row("oldest of these", f"{max(oldest):,.1f} s" if oldest else "-", "")
     table.add_row("parked", f"{sum(p.parked for p in redis.partitions):,}", "refused by PostgreSQL")
     return table

@@ -17,6 +17,7 @@
 --   {'taken', i, n, …}   the i-th message's id (from 0) is that of message n, whose digest is another: compare
 --     the two, and if they are the same all the same, call again with n as its known number
 --   {'key_conflict'}     the idempotency key was used for another request
+--   {'busy', reason}     the log takes no more for now (pressure.lua); what is there already is answered
 
 -- What is there already: the sequence number of each message, false where it is new, and the latest
 -- position among those found. Or nil and the reply that ends the call.
@@ -114,7 +115,12 @@ local function append(keys, args)
   if h and h.deleted then
     return { 'missing' }
   end
-  if not h and not may_create(k, args[9]) then
+  local absent = not h
+  local busy = absent and overloaded(k.events)
+  if busy then
+    return busy
+  end
+  if absent and not may_create(k, args[9]) then
     return { 'cold' }
   end
   local answer = remembered(keys[10], args[14])
@@ -140,6 +146,10 @@ local function append(keys, args)
     end
   end
   if known < #numbers then
+    busy = not absent and overloaded(k.events)
+    if busy then
+      return busy
+    end
     position = append_new(k, c, h, args, first, numbers, args[7])
   end
   if keys[10] then

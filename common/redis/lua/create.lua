@@ -10,6 +10,7 @@
 --   {'deleted'}                    it was, and its id cannot be used again
 --   {'key_conflict'}               the idempotency key was used for another request
 --   {'cold'}                       not in Redis: load it, then call again with the rebuild's token
+--   {'busy', reason}               the log takes no more for now (pressure.lua)
 
 local function create_conversation(keys, args)
   local k, c = keys_of(keys), call_of(args)
@@ -22,6 +23,10 @@ local function create_conversation(keys, args)
     return { 'deleted' }
   end
   if not h then
+    local busy = overloaded(k.events)
+    if busy then
+      return busy
+    end
     if not may_create(k, args[7]) then
       return { 'cold' }
     end

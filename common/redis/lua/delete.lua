@@ -1,5 +1,6 @@
 -- Delete a conversation, for ever: the header stays as its tombstone until PostgreSQL has one, the lists
--- go, and a rebuild that was under way is refused.
+-- go, and a rebuild that was under way is refused. A log that takes no more takes this: it is small, and it
+-- frees memory.
 --
 -- KEYS 1-9 as in shared.lua
 -- ARGV 1-6 as in shared.lua

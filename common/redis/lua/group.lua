@@ -187,7 +187,8 @@ local function trim(keys, args)
   if waiting[1] > 0 and before(waiting[2], floor) then
     floor = waiting[2]
   end
-  if before(args[2], floor) then
+  -- Better no replay than no room for what comes.
+  if before(args[2], floor) and not short_of_memory(keys[1]) then
     floor = args[2]
   end
   return redis.call('XTRIM', keys[1], 'MINID', '~', floor)

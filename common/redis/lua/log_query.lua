@@ -2,8 +2,12 @@
 --
 -- KEYS 1 events
 -- ARGV 1 user  2 conversation ('' = none)  3 now (ms)  4 log id  5 log (JSON object)
--- Replies the position
+-- Replies the position | {'busy', reason} the log takes no more for now (pressure.lua)
 local function log_query(keys, args)
+  local busy = overloaded(keys[1])
+  if busy then
+    return busy
+  end
   local about = args[2] ~= '' and { 'conversation', args[2] } or {}
   return redis.call('XADD', keys[1], '*', 'v', '1', 'type', 'query.logged', 'user', args[1], 'at', args[3],
     'log_id', args[4], 'log', args[5], unpack(about))

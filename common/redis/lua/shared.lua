@@ -119,11 +119,32 @@ local function advance(h, now)
   end
 end
 
+-- A key of a partition that lies beside its stream.
+local function beside(events, name)
+  return string.sub(events, 1, -7) .. name
+end
+
+-- Bytes that came in are counted by the time of their position, in buckets of so long.
+local BUCKET_MS = 5000
+
+local function volume_bucket(position)
+  return math.floor(tonumber(string.match(position, '^%d+')) / BUCKET_MS)
+end
+
+local function count_volume(events, position, fields)
+  local size = 0
+  for _, field in ipairs(fields) do
+    size = size + #field
+  end
+  redis.call('HINCRBY', beside(events, 'volume'), int(volume_bucket(position)), int(size))
+end
+
 -- XADD the event, which acknowledges it, and remember it as pending. What is pending keeps its header.
 local function publish(k, c, h, kind, fields)
   local position = redis.call('XADD', k.events, '*', 'v', '1', 'type', kind, 'user', c.user,
     'conversation', c.conversation, 'version', int(h.version), 'epoch', int(h.epoch), 'at', int(c.now),
     unpack(fields))
+  count_volume(k.events, position, fields)
   if redis.call('RPUSH', k.pending, position) == 1 then
     redis.call('PERSIST', k.header)
     redis.call('SADD', k.user_pending, c.conversation)

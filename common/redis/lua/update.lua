@@ -3,6 +3,7 @@
 -- KEYS 1-9 as in shared.lua
 -- ARGV 1-6 as in shared.lua; 7-9 title, model, metadata ('' = leave as it is)
 -- Replies: {'ok', header field, …} | {'missing'} deleted | {'cold'} load it, then call again
+--   | {'busy', reason} the log takes no more for now (pressure.lua)
 
 local function update(keys, args)
   local k, c = keys_of(keys), call_of(args)
@@ -12,6 +13,10 @@ local function update(keys, args)
   end
   if h.deleted then
     return { 'missing' }
+  end
+  local busy = overloaded(k.events)
+  if busy then
+    return busy
   end
   for i, field in ipairs({ 'title', 'model', 'metadata' }) do
     if args[6 + i] ~= '' then
