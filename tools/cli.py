@@ -12,6 +12,7 @@ from tools.lock import lock
 from tools.status.command import status
 from tools.token import token
 from tools.up.command import up
+from tools.verify.command import verify
 
 app = typer.Typer(
     name="turnlog",
@@ -35,6 +36,7 @@ app.command(
 )(chaos.chaos)
 app.command("import")(import_command)
 app.command()(status)
+app.command()(verify)
 app.command()(schema.schema)
 app.command()(lock)
 

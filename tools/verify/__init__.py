@@ -1,0 +1,1 @@
+"""`turnlog verify`: finds and mends what is different in Redis and in PostgreSQL."""
