@@ -24,6 +24,7 @@ from common.domain.events import (
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import BIGINT_MAX, Numbered, parse_body
 from common.domain.overlay import removed_numbers
+from common.postgres.authority import Holder
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Connection, Pool
 from common.postgres.queries import statement
@@ -159,11 +160,9 @@ class RecordAudit:
             for gap in gaps:
                 await connection.execute(statement("mend_gap"), user, conversation, gap.start, gap.stop - 1)
 
-    async def ping(self) -> None:
-        """Return where PostgreSQL answers."""
-        with outages():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
-                await connection.fetch("SELECT 1")
+    async def log_has_the_say(self) -> bool:
+        """Whether changes go on the log; else Redis is behind on purpose."""
+        return (await self._fetch("verify_holder"))[0][0] == Holder.LOG
 
     @asynccontextmanager
     async def _locked(self, user: UserId, conversation: ConversationId) -> AsyncGenerator[Connection]:

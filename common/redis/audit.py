@@ -55,6 +55,8 @@ class ConversationLook:
     messages: list[bytes]
     ids: dict[str, bytes]
     waiting: list[PendingEntry]
+    stale: bool
+    """An event was parked: the header goes with the last that is pending, or is the only tombstone."""
 
     @property
     def readable(self) -> bool:
@@ -73,7 +75,7 @@ class ConversationLook:
 
 def _rests_on(look: ConversationLook) -> tuple[object, ...]:
     positions = [waiting.position for waiting in look.waiting]
-    return look.header, look.garbled, look.raw_counters, positions, look.messages, look.ids
+    return look.header, look.garbled, look.stale, look.raw_counters, positions, look.messages, look.ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,10 @@ class UserLook:
 
     @property
     def cached(self) -> bool:
-        """Whether a reader would be served from it. A sorted set without any summary counts as absent."""
-        return bool(self.summaries) or (self.floor is not None and not self.scores)
+        """Whether there is a list. Rows without any summary were evicted in part: no reader is served."""
+        if self.scores:
+            return bool(self.summaries) or self.floor is None
+        return self.floor is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class CacheAudit:
 
     async def look(self, user: UserId, conversation: ConversationId) -> ConversationLook:
         """Everything of one conversation, at one moment."""
-        fields, lifetime, listed, messages, ids, waiting = await self._functions.call(
+        fields, lifetime, listed, messages, ids, waiting, stale = await self._functions.call(
             "verify_look", self._keys.conversation(user, conversation), GROUP, conversation
         )
         values = cast("list[bytes | None]", fields)
@@ -143,6 +147,7 @@ class CacheAudit:
                 PendingEntry(Position(position.decode()), EntryState(state.decode()), _event(entry))
                 for position, state, entry in waiting
             ],
+            stale=stale == 1,
         )
 
     async def settle(
@@ -242,7 +247,7 @@ class CacheAudit:
         while True:
             page = await self._client.call("XRANGE", self._keys.dead(partition), after, "+", "COUNT", 200)
             for _, flat in page:
-                fields = dict(_pairs(flat))
+                fields = _unpacked(dict(_pairs(flat)))
                 found[Position(fields.get(b"dead_position", b"").decode())] = fields
             if len(page) < 200:
                 return found
@@ -264,6 +269,16 @@ def _event(flat: Sequence[bytes]) -> ConversationEvent | None:
     except (UnsupportedVersion, MalformedEvent):
         return None
     return None if isinstance(event, QueryLogged) else event
+
+
+def _unpacked(letter: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """A dead letter whose event had too many words: they stand there as `length:word`, one by one."""
+    packed, words = letter.get(b"dead_packed", b""), list[bytes]()
+    while packed:
+        length, _, rest = packed.partition(b":")
+        words.append(rest[: int(length)])
+        packed = rest[int(length) :]
+    return letter | dict(_pairs(words))
 
 
 def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:

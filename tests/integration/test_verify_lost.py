@@ -8,10 +8,11 @@ import pytest
 
 from common.contract.stream import decode
 from common.domain.errors import ConversationNotFound
+from common.domain.events import MessagesAppended
 from common.domain.ids import Position, new_conversation_id
 from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
-from common.redis.group import GROUP, Entry
+from common.redis.group import GROUP, Entry, Refusal
 from common.settings import PersisterSettings, Settings
 from tests.integration.test_verify import SIX, goes_on, is_clean, mends, settled
 from tests.persisting import persist
@@ -218,10 +219,11 @@ async def test_a_parked_event_is_not_lost(scene: Stage) -> None:
     conversation = await settled(scene)
     await scene.append(conversation, "poison")
     [entry] = await read_all(scene)
-    await scene.redis.group.park(entry, "Poison: test", ALICE, conversation)
-    found = await verify(parts_of(scene), repair=True)
-    assert Kind.LOG_LOST not in kinds(found)
-    assert found.left == 0, found.examples
+    event = decode(entry.fields)
+    assert isinstance(event, MessagesAppended)
+    await BatchWriter(scene.pool).reserve(event)
+    refusal = Refusal("a test's poison", "Poison", None, "test")
+    await scene.redis.group.park(entry, refusal, ALICE, conversation, amends=1)
     await is_clean(scene)
     assert await scene.numbers(conversation) == SIX
     await scene.drop_caches()

@@ -31,6 +31,10 @@ from tools.verify.scope import Scope
 CLEAN: Final = 0
 DRIFT: Final = 1
 CANNOT_RUN: Final = 2
+NO_SAY: Final = (
+    "PostgreSQL has the say at this moment (Redis was away): there is nothing to compare until the log has it"
+    " again; see turnlog status"
+)
 
 
 def verify(
@@ -91,7 +95,8 @@ async def _verify(
         parts = make_parts(connections, accept_loss=accept_loss)
         scope = place.at.scope
         try:
-            await parts.record.ping()
+            if not await parts.record.log_has_the_say():
+                raise CommandError(NO_SAY)
             conversations = await parts.record.count(scope.user, since_ms=scope.since_ms)
         except StoreUnavailable as error:
             raise CommandError(f"{error}; start it, or see DATABASE_URL") from error

@@ -88,7 +88,7 @@ def _pending(look: ConversationLook) -> Iterator[Finding]:
         yield Finding(kind=Kind.HEADER_MISSING)
     if look.waiting and look.lifetime_ms >= 0:
         yield Finding(kind=Kind.HEADER_EXPIRES)
-    if not look.waiting and look.lifetime_ms == -1:
+    if not look.waiting and look.lifetime_ms == -1 and not look.stale:
         yield Finding(kind=Kind.HEADER_NO_TTL)
 
 
@@ -114,14 +114,27 @@ def _header(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(kind=Kind.HEADER_GARBLED)
     if look.header is None:
         return
-    if expected is None:
+    if look.stale:
+        # Known to be so, and gone with the last pending event; a tombstone waits for its dead letter.
+        if expected is not None:
+            yield from (f for f in _next_number(look.header, expected) if f.kind is Kind.HEADER_NEXT_BEHIND)
+    elif expected is None:
         yield Finding(kind=Kind.HEADER_ORPHAN)
-        return
-    is_, should = look.header, expected.header
-    if is_.next_sequence_number < should.next_sequence_number:
-        yield Finding(kind=Kind.HEADER_NEXT_BEHIND, number=is_.next_sequence_number)
-    if is_.next_sequence_number > should.next_sequence_number:
-        yield Finding(kind=Kind.HEADER_NEXT_AHEAD, number=is_.next_sequence_number)
+    else:
+        yield from _next_number(look.header, expected)
+        yield from _header_fields(look.header, expected)
+
+
+def _next_number(is_: Header, expected: Expected) -> Iterator[Finding]:
+    number = is_.next_sequence_number
+    if number < expected.header.next_sequence_number:
+        yield Finding(kind=Kind.HEADER_NEXT_BEHIND, number=number)
+    if number > expected.header.next_sequence_number:
+        yield Finding(kind=Kind.HEADER_NEXT_AHEAD, number=number)
+
+
+def _header_fields(is_: Header, expected: Expected) -> Iterator[Finding]:
+    should = expected.header
     fields = _COUNTERS if is_.deleted or should.deleted else (*_COUNTERS, *_FIELDS)
     for kind, value in fields:
         if value(is_) != value(should):

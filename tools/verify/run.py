@@ -175,6 +175,7 @@ class Run:
         await self._users(user for user in users if user not in known_users)
 
     async def _conversations(self, owned: Iterable[Owned]) -> None:
+        await self._patiently(self._with_the_log)
         async with asyncio.TaskGroup() as group:
             for user, conversation in owned:
                 if self._at.scope.has(user, self._parts.keys):
@@ -238,6 +239,11 @@ class Run:
                         " With --checkpoint, the same command goes on where this one stopped."
                     ) from busy
                 await asyncio.sleep(busy.retry_after)
+
+    async def _with_the_log(self) -> None:
+        """Wait while Redis is behind on purpose."""
+        if not await self._parts.record.log_has_the_say():
+            raise Busy("PostgreSQL has the say while Redis is away")
 
     def _save(self, *, now: bool = False) -> None:
         self._watcher.show(self._at.phase, self._at.tally)

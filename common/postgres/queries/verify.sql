@@ -156,6 +156,10 @@ SELECT l.user_id, l.log_id
 FROM query_logs AS l
 JOIN unnest($1::text[], $2::text[]) AS n (user_id, log_id) USING (user_id, log_id)
 
+-- name: verify_holder
+-- Who has the say. While it is not the log, Redis is behind on purpose.
+SELECT holder FROM authority
+
 -- name: mend_buried
 -- Messages of a deleted conversation, or with tombstoned numbers. Under the conversation's lock.
 DELETE FROM messages AS m

@@ -39,7 +39,7 @@ end
 -- ARGV 1 consumer group  2 conversation
 -- Replies {header fields in the order of FIELDS, false where one is absent, or {}; the header's PTTL;
 --   1 = in the user's pending set; the cached list; message ids, each as field and value;
---   {{position, state, {field, value, …}}, …} of the pending list}
+--   {{position, state, {field, value, …}}, …} of the pending list; 1 = the header is known to be stale}
 local function verify_look(keys, args)
   local k = keys_of(keys)
   local fields, ids = {}, {}
@@ -61,7 +61,7 @@ local function verify_look(keys, args)
   end
   return {
     fields, lifetime, redis.call('SISMEMBER', k.user_pending, args[2]),
-    redis.call('LRANGE', k.messages, 0, -1), ids, waiting,
+    redis.call('LRANGE', k.messages, 0, -1), ids, waiting, redis.call('HEXISTS', k.header, STALE),
   }
 end
 
