@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from common.runtime import STOP_SIGNALS, exit_with_parent
-from tests.chaos import options, space
+from tests.chaos import clock, options, space
 from tests.chaos.run import run
 from tests.servers import DIRECTORY_PREFIX, remove_what_killed_sessions_left
 
@@ -38,6 +38,7 @@ def main() -> int:
         return 130
     finally:
         shutil.rmtree(data, ignore_errors=True)
+        clock.remove_leftovers()
 
 
 async def _until_stopped(given: options.Options, data: Path, kept: Path) -> int:

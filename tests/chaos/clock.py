@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tools.paths import ROOT
+
+_SITE: Final = Path(__file__).parent / "faked"
 
 
 def library() -> Path | None:
@@ -23,8 +32,7 @@ def environment(offset_file: Path) -> Mapping[str, str]:
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
-        # Its shared memory would stay behind when a process is killed.
-        "FAKETIME_DISABLE_SHM": "1",
+        "PYTHONPATH": f"{_SITE}{os.pathsep}{ROOT}",
     }
 
 
@@ -33,3 +41,12 @@ def set_offset(offset_file: Path, seconds: int) -> None:
     building = offset_file.with_suffix(".new")
     building.write_text(f"{seconds:+d}\n")
     building.rename(offset_file)
+
+
+def remove_leftovers() -> None:
+    """The library's shared memory stays behind when a process is killed: take it away."""
+    for file in Path("/dev/shm").glob("*faketime_s*"):
+        pid = file.name.rpartition("_")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            with suppress(OSError):
+                file.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -11,12 +12,15 @@ WORKER_ENDED: Final = "Unexpected exit from worker"
 _ALARMING: Final = frozenset({"error", "critical"})
 
 
-def alarms(logs: Path) -> Counter[str]:
-    """Errors of the services by log and text, and what came out of them as bare text, like a traceback."""
+def alarms(logs: Path, explained: Collection[str] = ()) -> Counter[str]:
+    """Errors of the services by log and text, and what came out of them as bare text, like a traceback;
+    but not events that are `explained`.
+    """
     found = Counter[str]()
     for log in sorted(logs.glob("*-?.log")):
         for line in log.read_text(errors="replace").splitlines():
-            if text := _alarm(line):
+            text = _alarm(line)
+            if text and text.partition(" ")[0] not in explained:
                 found[f"{log.stem}: {text}"] += 1
     return found
 

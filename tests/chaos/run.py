@@ -103,7 +103,7 @@ async def _attacked(instance: Instance, options: Options, recorder: Recorder, ke
         parked=await parked_events(instance),
         settled=done,
         peak_bytes=peaks.bytes,
-        alarms=alarms(instance.logs),
+        alarms=alarms(instance.logs, {event for kind in options.kinds for event in kind.explains}),
         trouble=tuple(trouble),
     )
 

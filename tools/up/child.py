@@ -34,6 +34,8 @@ class ChildSpec:
     grace_seconds: float
     guards_server: bool = False
     """Whether this is the guard of an embedded server, which stops it in steps of its own."""
+    longest_pause_seconds: float = _LONGEST_PAUSE_SECONDS
+    """How long the pause before it is started again may become, when it dies again and again."""
 
 
 class Child:
@@ -88,7 +90,7 @@ class Child:
                 await _first_of(self._stopping.wait(), seconds=pause)
                 if self._stopping.is_set():
                     return
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, self.spec.longest_pause_seconds)
                 try:
                     process = await self._spawn()
                 except (OSError, CommandError) as error:

@@ -55,5 +55,7 @@ class Kind:
     impossible: Callable[[Instance], str | None] = lambda _: None
     turns: int = 1
     """How often it comes round while every other kind comes once."""
+    explains: frozenset[str] = frozenset()
+    """Errors in logs that are as they should be after such a fault."""
     link: bool = False
     """Whether it breaks one link and can strike together with another."""

@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import Final
 
 import asyncpg
-import psutil
 
 from tests.chaos.faults.fault import Dice, Fault
-from tests.chaos.faults.processes import stop, wake
+from tests.chaos.faults.processes import Frozen
 from tests.chaos.instance import CLAIM_IDLE_SECONDS, Instance
 
 _HOLD_SECONDS: Final = 0.5
@@ -26,7 +25,7 @@ class Fight(Fault):
         self.target = dice.random.choice(["persister-1", "persister-2"])
         self.seconds = CLAIM_IDLE_SECONDS + dice.random.uniform(0.5, min(6.0, dice.longest))
         self._instance = instance
-        self._stopped: list[psutil.Process] = []
+        self._frozen = Frozen(instance, self.target)
 
     async def inject(self) -> None:
         connection = await asyncpg.connect(self._instance.postgres.spec.dsn, timeout=10)
@@ -36,10 +35,9 @@ class Fight(Fault):
                 await connection.execute("BEGIN")
                 await connection.execute("LOCK TABLE messages IN SHARE MODE")
                 await asyncio.sleep(_HOLD_SECONDS)
-            self._stopped = self._instance.family(self.target)
-            stop(self._stopped)
+            self._frozen.stop()
         finally:
             await connection.close(timeout=5)
 
     async def heal(self) -> None:
-        wake(self._stopped)
+        self._frozen.wake()

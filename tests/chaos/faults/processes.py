@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterable
+import subprocess
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +15,7 @@ from tests.chaos.instance import ROLES, Instance
 
 SERVERS: Final = ("redis", "postgres")
 EVERYTHING: Final = (*ROLES, *SERVERS)
+WOKEN_ANYWAY_SECONDS: Final = 30
 _PART_ONLY: Final = 0.3
 
 
@@ -56,31 +58,48 @@ class StandStill(Fault):
     def __init__(self, instance: Instance, dice: Dice, role: str) -> None:
         self.target = draw_process(instance, role, dice)
         self.seconds = dice.seconds()
-        self._instance = instance
-        self._stopped: list[psutil.Process] = []
+        self._frozen = Frozen(instance, self.target)
 
     async def inject(self) -> None:
-        # The first one first: it makes no more processes from then on.
-        for process in self._instance.family(self.target):
-            stop([process])
-            self._stopped.append(process)
-        late = [p for p in self._instance.family(self.target) if p not in self._stopped]
-        stop(late)
-        self._stopped += late
+        self._frozen.stop()
 
     async def heal(self) -> None:
-        wake(self._stopped)
+        self._frozen.wake()
 
 
-def stop(processes: Iterable[psutil.Process]) -> None:
-    """SIGSTOP for those that are there."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGSTOP)
+class Frozen:
+    """All processes of a server or service, stopped by SIGSTOP until `wake`.
 
+    A stopped process does not notice that its parent is gone. Should this process be killed, another one
+    wakes them.
+    """
 
-def wake(processes: Iterable[psutil.Process]) -> None:
-    """SIGCONT for those that are there."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGCONT)
+    def __init__(self, instance: Instance, name: str) -> None:
+        self._instance = instance
+        self._name = name
+        self._stopped: list[psutil.Process] = []
+        self._waker: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """Stop them: the first one first, since it makes no more from then on; then what it had just made."""
+        for _ in range(2):
+            for process in self._instance.family(self._name):
+                if process not in self._stopped:
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(signal.SIGSTOP)
+                        self._stopped.append(process)
+        pids = " ".join(str(process.pid) for process in self._stopped)
+        script = f"sleep {WOKEN_ANYWAY_SECONDS}; kill -CONT {pids}"
+        self._waker = subprocess.Popen(
+            ["sh", "-c", script], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def wake(self) -> None:
+        """Let them go on."""
+        for process in self._stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+        if self._waker is not None:
+            os.killpg(self._waker.pid, signal.SIGKILL)
+            self._waker.wait()
+            self._waker = None
