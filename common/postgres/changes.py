@@ -33,7 +33,7 @@ class Unstorable(Exception):
 
 
 class Collision(Unstorable):
-    """A message whose number or id is taken by another message."""
+    """A message whose id is taken by another message. (Where its number is, it gets another.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class Recorded:
     partition: int
     position: Position
     event: ConversationEvent | QueryLogged
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A message that is gone: its number, as the event has it, and the version of the event."""
+
+    number: int
+    version: int
 
 
 @dataclass(slots=True)
@@ -59,10 +67,11 @@ class ConversationChange:
     state: State | None = None
     state_version: int = 0
     deleted_at_ms: int | None = None
-    tombstones: dict[int, range] = field(default_factory=dict[int, range])
-    """The numbers that are gone, by the version of the event that removed them."""
-    appended: dict[int, MessageRow] = field(default_factory=dict[int, MessageRow])
-    edited: dict[int, MessageRow] = field(default_factory=dict[int, MessageRow])
+    truncated: dict[int, range] = field(default_factory=dict[int, range])
+    """Numbers that are gone with all their messages, by the version of the event that removed them."""
+    removed: dict[str, Removed] = field(default_factory=dict[str, Removed])
+    appended: dict[str, MessageRow] = field(default_factory=dict[str, MessageRow])
+    edited: dict[str, MessageRow] = field(default_factory=dict[str, MessageRow])
 
     @property
     def key(self) -> ConversationKey:
@@ -70,9 +79,8 @@ class ConversationChange:
 
     @property
     def messages(self) -> list[MessageRow]:
-        """The rows to be there, by number; where a message was edited, as it is after that."""
-        rows = self.appended | self.edited
-        return [rows[number] for number in sorted(rows)]
+        """The rows to be there; where a message was edited, as it is after that. As they came."""
+        return list((self.appended | self.edited).values())
 
     @property
     def title(self) -> str | None:
@@ -165,10 +173,13 @@ def _add(change: ConversationChange, event: ConversationEvent) -> None:
             _append(change, message_rows(event, moment(event.at_ms)))
         case MessageEdited():
             _edit(change, edited_row(event, moment(event.at_ms)), event)
-        case MessageDeleted() | ConversationTruncated():
+        case MessageDeleted():
+            change.removed[event.message_id] = Removed(event.sequence_number, event.version)
+            _see_number(change, event.sequence_number)
+        case ConversationTruncated():
             gone = removed_numbers(event)
             if gone:
-                change.tombstones[event.version] = gone
+                change.truncated[event.version] = gone
             _see_number(change, gone.stop - 1)
         case _:
             assert_never(event)
@@ -176,23 +187,22 @@ def _add(change: ConversationChange, event: ConversationEvent) -> None:
 
 def _append(change: ConversationChange, rows: list[MessageRow]) -> None:
     for row in rows:
-        known = change.appended.setdefault(row.sequence_number, row)
-        edited = change.edited.get(row.sequence_number)
-        same = (known.id, known.payload) == (row.id, row.payload)
-        if not same or (edited is not None and edited.id != row.id):
-            raise Collision(f"sequence number {row.sequence_number} was given to two messages")
+        known = change.appended.setdefault(row.id, row)
+        if known.payload != row.payload:
+            raise Collision(f"sequence number {row.sequence_number}: its message's id is that of another")
+        # Appended twice, because the first time was lost from the log: the earlier one is it.
+        if (row.version, row.sequence_number) < (known.version, known.sequence_number):
+            change.appended[row.id] = row
     _see_number(change, rows[-1].sequence_number)
 
 
 def _edit(change: ConversationChange, row: MessageRow, event: MessageEdited) -> None:
-    number = row.sequence_number
-    known = change.edited.get(number) or change.appended.get(number)
-    if row.id != event.message_id or (known is not None and known.id != row.id):
-        raise Collision(f"the edit of sequence number {number} is of another message")
-    latest = change.edited.get(number)
+    if row.id != event.message_id:
+        raise Collision(f"the edit of sequence number {row.sequence_number} is of another message")
+    latest = change.edited.get(row.id)
     if latest is None or latest.version < row.version:
-        change.edited[number] = row
-    _see_number(change, number)
+        change.edited[row.id] = row
+    _see_number(change, row.sequence_number)
 
 
 def _see_number(change: ConversationChange, number: int) -> None:

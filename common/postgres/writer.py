@@ -18,13 +18,13 @@ from common.domain.ids import ConversationId, UserId
 from common.domain.messages import BIGINT_MAX
 from common.postgres.changes import (
     Changes,
-    Collision,
     ConversationChange,
     ConversationKey,
     Recorded,
     fold,
 )
 from common.postgres.outages import outages
+from common.postgres.places import Claim, Place, Places, first_claims, place_of
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Connection, Pool
 from common.postgres.queries import statement
 from common.postgres.rows import MessageRow, body_preview
@@ -33,7 +33,10 @@ _MESSAGE_COLUMNS: Final = (
     *("user_id", "conversation_id", "sequence_number", "id", "role", "created_at", "tokens_used"),
     *("latency_ms", "model", "payload", "version", "edited"),
 )
-_EDIT_COLUMNS: Final = tuple(name for name in _MESSAGE_COLUMNS if name not in ("id", "edited"))
+_EDIT_COLUMNS: Final = (
+    *("user_id", "conversation_id", "id", "role", "created_at", "tokens_used", "latency_ms", "model"),
+    *("payload", "version"),
+)
 _STATE_COLUMNS: Final = (
     *("user_id", "id", "title", "model", "metadata", "created_at", "created_at_text", "state_version"),
     *("last_modified_ms", "next_sequence_number", "version", "epoch", "deleted_at"),
@@ -47,9 +50,11 @@ class BatchWriter:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def write(self, events: Sequence[Recorded]) -> None:
+    async def write(self, events: Sequence[Recorded]) -> frozenset[ConversationKey]:
         """Commit all of `events`, or none.
 
+        Returns the conversations in which a message stands at another number than its event says: what
+        Redis shows of them is not so.
         Raises StoreUnavailable where the same call may pass later. Any other error means that at
         least one of the events can never be stored (Unstorable, Collision, what PostgreSQL says).
         """
@@ -58,7 +63,7 @@ class BatchWriter:
                 self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="read_committed"),
             ):
-                await apply(connection, events)
+                return await apply(connection, events)
 
     async def reserve(self, event: ConversationEvent) -> bool:
         """See that the numbers of an event that is given up are never given again.
@@ -76,17 +81,19 @@ class BatchWriter:
         return found is not None
 
 
-async def apply(connection: Connection, events: Iterable[Recorded]) -> None:
+async def apply(connection: Connection, events: Iterable[Recorded]) -> frozenset[ConversationKey]:
     """Write `events` inside the caller's transaction, which must be READ COMMITTED."""
     changes = fold(events)
     if changes.users:
         await _run(connection, "add_users", [changes.users])
+    renumbered: frozenset[ConversationKey] = frozenset()
     if changes.conversations:
-        await _write_conversations(connection, changes.conversations)
+        renumbered = await _write_conversations(connection, changes.conversations)
     if changes.logs:
         columns = ("user_id", "log_id", "conversation_id", "at", "tokens_used", "latency_ms", "payload")
         await _run(connection, "add_query_logs", _arrays(changes.logs, *columns))
     await _advance_positions(connection, changes)
+    return renumbered
 
 
 @dataclass(slots=True)
@@ -110,7 +117,9 @@ class _Tally:
 _Tallies = Mapping[ConversationKey, _Tally]
 
 
-async def _write_conversations(connection: Connection, changes: Sequence[ConversationChange]) -> None:
+async def _write_conversations(
+    connection: Connection, changes: Sequence[ConversationChange]
+) -> frozenset[ConversationKey]:
     await _run(
         connection,
         "add_conversations",
@@ -123,10 +132,12 @@ async def _write_conversations(connection: Connection, changes: Sequence[Convers
         for row in locked
     }
     living = [change for change in changes if not tallies[change.key].gone]
-    await _add_tombstones(connection, living)
-    await _add_messages(connection, living, tallies)
+    places = Places({(row["user_id"], row["id"]): row["next_sequence_number"] for row in locked})
+    await places.find_removed(connection, living)
+    await _add_tombstones(connection, living, places)
+    await _add_messages(connection, living, tallies, places)
     await _edit_messages(connection, living)
-    await _remove_messages(connection, changes, tallies)
+    await _remove_messages(connection, changes, tallies, places)
     await _find_previews(connection, living, tallies)
     await _run(
         connection,
@@ -139,40 +150,48 @@ async def _write_conversations(connection: Connection, changes: Sequence[Convers
             ),
         ],
     )
+    return frozenset(places.moved)
 
 
-async def _add_tombstones(connection: Connection, living: Sequence[ConversationChange]) -> None:
-    rows = [
-        (*change.key, version, numbers.start, numbers.stop - 1)
+async def _add_tombstones(
+    connection: Connection, living: Sequence[ConversationChange], places: Places
+) -> None:
+    rows: list[tuple[object, ...]] = [
+        (*change.key, version, numbers.start, numbers.stop - 1, None)
         for change in living
-        for version, numbers in sorted(change.tombstones.items())
+        for version, numbers in sorted(change.truncated.items())
     ]
+    for change in living:
+        for message_id, removed in sorted(change.removed.items()):
+            number = places.of_removed[change.key, message_id]
+            rows.append((*change.key, removed.version, number, number, message_id))
     if rows:
         await _run(connection, "add_tombstones", zip(*rows, strict=True))
 
 
 async def _add_messages(
-    connection: Connection, living: Sequence[ConversationChange], tallies: _Tallies
+    connection: Connection,
+    living: Sequence[ConversationChange],
+    tallies: _Tallies,
+    places: Places,
 ) -> None:
-    rows = [row for change in living for row in change.messages]
-    if not rows:
-        return
-    added = await _run(connection, "add_messages", _arrays(rows, *_MESSAGE_COLUMNS))
-    if len(added) < len(rows):
-        places = {(row["user_id"], row["conversation_id"], row["sequence_number"]) for row in added}
-        absent = [row for row in rows if _place(row) not in places]
-        rows = [row for row in rows if _place(row) in places]
-        await _refuse_collisions(connection, absent)
-    for row in rows:
-        tallies[row.user_id, row.conversation_id].added_row(row)
+    rows, doubtful = first_claims(living)
+    added = await _insert(connection, rows)
+    doubtful += [message for message in rows if place_of(message.row) not in added]
+    renumbered = await places.find(connection, doubtful)
+    added |= await _insert(connection, renumbered)
+    for message in (*rows, *renumbered):
+        if place_of(message.row) in added:
+            tallies[message.change.key].added_row(message.row)
 
 
-async def _refuse_collisions(connection: Connection, rows: Sequence[MessageRow]) -> None:
-    names = ("user_id", "conversation_id", "sequence_number", "id", "payload", "edited")
-    collisions = await _run(connection, "find_collisions", _arrays(rows, *names))
-    if collisions:
-        number = collisions[0]["sequence_number"]
-        raise Collision(f"the sequence number {number} or the id of its message is taken by another message")
+async def _insert(connection: Connection, messages: Sequence[Claim]) -> set[Place]:
+    """Insert those that are not there and not deleted; where they stand."""
+    if not messages:
+        return set()
+    columns = _arrays([message.row for message in messages], *_MESSAGE_COLUMNS)
+    added = await _run(connection, "add_messages", columns)
+    return {(row["user_id"], row["conversation_id"], row["sequence_number"]) for row in added}
 
 
 async def _edit_messages(connection: Connection, living: Sequence[ConversationChange]) -> None:
@@ -182,25 +201,28 @@ async def _edit_messages(connection: Connection, living: Sequence[ConversationCh
 
 
 async def _remove_messages(
-    connection: Connection, changes: Sequence[ConversationChange], tallies: _Tallies
+    connection: Connection, changes: Sequence[ConversationChange], tallies: _Tallies, places: Places
 ) -> None:
     deleted = [change.key for change in changes if change.deleted_at_ms is not None]
     ranges = [(*key, 0, BIGINT_MAX) for key in deleted]
     for change in changes:
         if not tallies[change.key].gone:
-            ranges += [(*change.key, r.start, r.stop - 1) for r in change.tombstones.values()]
+            ranges += [(*change.key, r.start, r.stop - 1) for r in change.truncated.values()]
+            numbers = [places.of_removed[change.key, message_id] for message_id in change.removed]
+            ranges += [(*change.key, number, number) for number in numbers]
     if ranges:
         for row in await _run(connection, "remove_messages", zip(*ranges, strict=True)):
             tallies[row["user_id"], row["conversation_id"]].removed = row["removed"]
     if deleted:
         await _run(connection, "remove_tombstones", zip(*deleted, strict=True))
+        await _run(connection, "remove_renumbered", zip(*deleted, strict=True))
 
 
 async def _find_previews(
     connection: Connection, living: Sequence[ConversationChange], tallies: _Tallies
 ) -> None:
     """Read the preview anew where the message that it is of may have been edited or removed."""
-    wanted = {c.key: BIGINT_MAX for c in living if c.edited or c.tombstones}
+    wanted = {c.key: BIGINT_MAX for c in living if c.edited or c.removed or c.truncated}
     for key in wanted:
         tally = tallies[key]
         tally.preview_known, tally.preview, tally.preview_sequence = True, None, None
@@ -231,10 +253,6 @@ async def _advance_positions(connection: Connection, changes: Changes) -> None:
     if changes.positions:
         rows = [(partition, *place) for partition, place in changes.positions.items()]
         await _run(connection, "advance_positions", zip(*rows, strict=True))
-
-
-def _place(row: MessageRow) -> tuple[UserId, ConversationId, int]:
-    return row.user_id, row.conversation_id, row.sequence_number
 
 
 def _arrays(rows: Sequence[Any], *names: str) -> list[list[Any]]:

@@ -43,11 +43,15 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """An entry whose event PostgreSQL has; without a conversation there is nothing pending to settle."""
+    """An entry whose event PostgreSQL has; without a conversation there is nothing pending to settle.
+
+    `moved`: a message stands at another number there than the event says, so the caches go.
+    """
 
     position: Position
     user: UserId | None
     conversation: ConversationId | None
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class ConsumerGroup:
             if entry.user is not None and entry.conversation is not None:
                 names = self._keys.conversation(entry.user, entry.conversation)
                 keys += (names.header, names.pending, names.user_pending)
-                settled += (entry.conversation, entry.position)
+                settled += (entry.conversation, entry.position, "1" if entry.moved else "")
         positions = [entry.position for entry in entries]
         return await self._functions.call(
             "committed", keys, GROUP, self._ttl_ms, MAX_IDS_KEPT, len(positions), *positions, *settled

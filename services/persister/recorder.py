@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from common.contract.stream import decode
 from common.domain.errors import LogUnavailable, MalformedEvent, StoreUnavailable, UnsupportedVersion
 from common.domain.events import ConversationDeleted, ConversationEvent, MessagesAppended, QueryLogged
 from common.domain.ids import ConversationId, UserId, parse_conversation_id
-from common.postgres.changes import Recorded
+from common.postgres.changes import ConversationKey, Recorded
 from common.postgres.outages import Verdict, describe, judge, sqlstate_of, took_too_long
 from common.postgres.writer import BatchWriter
 from common.redis.group import Committed, ConsumerGroup, Entry, Refusal
@@ -38,11 +38,12 @@ class Readable:
     def recorded(self) -> Recorded:
         return Recorded(self.entry.partition, self.entry.position, self.event)
 
-    @property
-    def committed(self) -> Committed:
+    def committed(self, moved: Collection[ConversationKey]) -> Committed:
+        """What to tell Redis; `moved` are conversations of messages that were given other numbers."""
         # A query is on no conversation's pending list.
         about = None if isinstance(self.event, QueryLogged) else self.event.conversation_id
-        return Committed(self.entry.position, self.event.user_id, about)
+        user = self.event.user_id
+        return Committed(self.entry.position, user, about, moved=(user, about) in moved)
 
 
 class Recorder:
@@ -57,6 +58,7 @@ class Recorder:
         self._breaker = breaker
         self._by = by
         self._trial = Trial(self._commit, sample=breaker.min_events, hopeless=breaker.is_hopeless)
+        self._moved: Collection[ConversationKey] = ()
 
     async def record(self, entries: Sequence[Entry], held: Sequence[Entry] = ()) -> list[Entry]:
         """Store and settle what PostgreSQL takes, however long a server is away; park what it refuses.
@@ -118,7 +120,7 @@ class Recorder:
         async for attempt in retrying(StoreUnavailable):
             with attempt:
                 try:
-                    await self._writer.write(events)
+                    self._moved = await self._writer.write(events)
                 except Exception as error:
                     too_much = len(items) > 1 and took_too_long(error)
                     if judge(error) is Verdict.TRANSIENT and not too_much:
@@ -130,7 +132,9 @@ class Recorder:
         """Acknowledge. If this is not reached, the entries come again, and change nothing."""
         by_partition: dict[int, list[Committed]] = defaultdict(list)
         for item in items:
-            by_partition[item.entry.partition].append(item.committed)
+            by_partition[item.entry.partition].append(item.committed(self._moved))
+        if self._moved:
+            log.error("messages_renumbered", conversations=len(self._moved))
         await asyncio.gather(*(self._settle_partition(*pair) for pair in by_partition.items()))
 
     async def _settle_partition(self, partition: int, committed: list[Committed]) -> None:

@@ -95,6 +95,7 @@ async def test_every_key_of_users_data_begins_with_the_user(settings: Settings) 
         "conversations",
         "messages",
         "tombstones",
+        "renumbered",
         "query_logs",
         "unsettled",
     }

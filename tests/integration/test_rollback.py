@@ -10,11 +10,18 @@ from contextlib import AsyncExitStack
 import psutil
 import pytest
 from pydantic import SecretStr
+from pydantic_core import from_json
 from structlog.testing import capture_logs
 
+from common.contract.stream import decode
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
+from common.domain.events import QueryLogged
 from common.domain.ids import ConversationId, Position, position_order
+from common.domain.messages import numbered
+from common.postgres.changes import Recorded
+from common.postgres.writer import BatchWriter
 from common.redis.functions import Functions
+from common.redis.group import Committed, Entry
 from common.redis.runs import Runs
 from common.redis.server import prepare_server
 from common.settings import Settings
@@ -304,3 +311,70 @@ async def test_a_run_is_stamped_once(own: Settings) -> None:
         assert await runs.admit("run", 0, Position("5-0")) == "0-0"
         assert await runs.admit("run", 0, Position("6-0")) is None
         assert await runs.rollbacks() == 1
+
+
+async def test_what_was_on_its_way_when_redis_lost_it_is_kept(own: Settings, redis: OwnRedis) -> None:
+    """A persister had read two events when Redis came back without them, and PostgreSQL had neither yet.
+
+    So nothing was behind. When they are committed, Redis learns that it lacks them, and shows them.
+    """
+    async with process(own) as one, process(own) as other:
+        conversation = await one.conversation("a", "b")
+        async with running_persister(own):
+            await one.settled()
+        assert await one.numbers(conversation) == [0, 1]
+        size = redis.size()
+        for text in ("lost from the log", "this too"):
+            await one.append(conversation, text)
+        held = await _read_all(one)
+        await redis.cut_back(size)
+        assert await one.numbers(conversation) == [0, 1]
+        await _commit(one, held)
+        assert await one.numbers(conversation) == await other.numbers(conversation) == [0, 1, 2, 3]
+
+        assert await one.append(conversation, "c") == 4
+        async with running_persister(own):
+            await one.settled()
+        assert await one.stored(conversation) == [0, 1, 2, 3, 4]
+
+
+async def test_a_number_that_was_given_again_is_given_up(own: Settings, redis: OwnRedis) -> None:
+    """As before, but the number was given before the lost event was committed: the later one moves."""
+    async with process(own) as one, process(own) as other:
+        conversation = await one.conversation("a", "b")
+        async with running_persister(own):
+            await one.settled()
+        size = redis.size()
+        await one.append(conversation, "lost from the log")
+        held = await _read_all(one)
+        await redis.cut_back(size)
+        assert await one.append(conversation, "c") == 2
+        await _commit(one, held)
+        async with running_persister(own):
+            await one.settled()
+        for reader in (one, other):
+            found = await reader.parts.history.recent(ALICE, conversation, 50)
+            messages = [numbered(message) for message in found]
+            texts = [from_json(message.body)["content"] for message in messages]
+            assert texts == ["a", "b", "lost from the log", "c"]
+            assert [message.sequence_number for message in messages] == [0, 1, 2, 3]
+        assert await one.append(conversation, "d") == 4
+
+
+async def _read_all(one: Process) -> list[Entry]:
+    """What a persister has read and not yet committed."""
+    partition = one.keys.partition(ALICE)
+    await one.group.create(partition)
+    return await one.group.read_new(one.client, partition, "slow", count=100, block_ms=1)
+
+
+async def _commit(one: Process, entries: list[Entry]) -> None:
+    """Commit and settle, as a persister does."""
+    partition = one.keys.partition(ALICE)
+    events = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
+    assert not await BatchWriter(one.pool).write(events)
+    conversations = [event.event for event in events if not isinstance(event.event, QueryLogged)]
+    names = zip(entries, conversations, strict=True)
+    await one.group.committed(
+        partition, [Committed(entry.position, ALICE, event.conversation_id) for entry, event in names]
+    )

@@ -4,6 +4,10 @@ from typing import Final
 
 from tests.mutations.mutation import Mutation
 
+COLLISIONS: Final = "tests/properties/test_writer_collisions.py::"
+BOTH_KEPT: Final = COLLISIONS + "test_no_message_of_either_is_lost_and_no_number_given_twice"
+PLACES: Final = "common/postgres/places.py"
+GROUP: Final = "common/redis/lua/group.lua"
 ROLLBACK: Final = "tests/integration/test_rollback.py::"
 INSPECT: Final = "common/redis/lua/inspect.lua"
 
@@ -77,5 +81,61 @@ MUTATIONS: Final = (
         "            await check_policy(client)\n",
         "",
         ROLLBACK + "test_a_policy_that_may_evict_the_log_is_seen_at_every_restart",
+    ),
+    Mutation(
+        "collision: the message that comes second is taken for stored",
+        PLACES,
+        '            elif claim.contested or facts["taken"]:\n',
+        "            elif False:\n",
+        BOTH_KEPT,
+    ),
+    Mutation(
+        "collision: a new number is not remembered",
+        PLACES,
+        '        if rows:\n            await connection.fetch(statement("add_renumbered")',
+        '        if not rows:\n            await connection.fetch(statement("add_renumbered")',
+        COLLISIONS + "test_a_message_that_was_moved_and_deleted_does_not_come_back",
+    ),
+    Mutation(
+        "collision: new numbers begin where those of the batch end, not those of the record",
+        PLACES,
+        "max(self._next_numbers[change.key], change.next_sequence_number)",
+        "change.next_sequence_number",
+        COLLISIONS + "test_the_numbers_of_a_batch_that_lost_are_given_in_its_order",
+    ),
+    Mutation(
+        "collision: an edit goes by the number",
+        "common/postgres/queries/write.sql",
+        "    AND m.id = n.id AND m.version < n.version\n",
+        "    AND m.sequence_number = 2 AND m.version < n.version\n",
+        BOTH_KEPT,
+    ),
+    Mutation(
+        "collision: a removal goes by the number",
+        PLACES,
+        "            self.of_removed[change.key, message_id] = place\n",
+        "            self.of_removed[change.key, message_id] = number\n",
+        BOTH_KEPT,
+    ),
+    Mutation(
+        "collision: the tombstone of one message counts for another with its number",
+        "common/postgres/queries/write.sql",
+        " AND t.message_id <> n.id\n",
+        " AND false\n",
+        BOTH_KEPT,
+    ),
+    Mutation(
+        "collision: Redis goes on showing the old number",
+        GROUP,
+        "    if args[argument + 2] == '1' or (",
+        "    if (",
+        ROLLBACK + "test_a_number_that_was_given_again_is_given_up",
+    ),
+    Mutation(
+        "collision: an event that was lost from the log and committed is not noticed",
+        GROUP,
+        "(unknown[args[argument + 1]] and was_lost(keys[1], args[argument + 1]))",
+        "false",
+        ROLLBACK + "test_what_was_on_its_way_when_redis_lost_it_is_kept",
     ),
 )

@@ -23,20 +23,20 @@ FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[])
 ON CONFLICT DO NOTHING
 
 -- name: lock_conversations
-SELECT c.user_id, c.id::text, c.deleted_at IS NOT NULL AS gone
+SELECT c.user_id, c.id::text, c.deleted_at IS NOT NULL AS gone, c.next_sequence_number
 FROM conversations AS c
 JOIN unnest($1::text[], $2::uuid[]) AS n (user_id, id) USING (user_id, id)
 ORDER BY c.user_id COLLATE "C", c.id
 FOR NO KEY UPDATE OF c
 
 -- name: add_tombstones
-INSERT INTO tombstones (user_id, conversation_id, version, from_sequence, to_sequence)
+INSERT INTO tombstones (user_id, conversation_id, version, from_sequence, to_sequence, message_id)
 SELECT *
-FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
 ON CONFLICT DO NOTHING
 
 -- name: add_messages
--- What is there already stays as it is; find_collisions tells whether it is the same.
+-- What is there already stays as it is; find_places tells whether it is the same, and where.
 INSERT INTO messages (user_id, conversation_id, sequence_number, id, role, created_at, tokens_used,
     latency_ms, model, payload, version, edited)
 SELECT n.*
@@ -52,34 +52,48 @@ WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING
 RETURNING user_id, conversation_id::text, sequence_number
 
--- name: find_collisions
--- Of messages that add_messages did not add: those that are not there and not deleted either. A message
--- that was edited since is the same by its id.
-SELECT n.sequence_number
-FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::json[], $6::boolean[])
-    AS n (user_id, conversation_id, sequence_number, id, payload, edited)
-LEFT JOIN messages AS m USING (user_id, conversation_id, sequence_number)
-WHERE NOT EXISTS (
+-- name: find_places
+-- Of messages that may not stand where their events say: the number at which each stands (or stood), whether
+-- the one that is there has another body, whether another message has or had the number, and whether the
+-- message is deleted. A message that was edited since is the same by its id.
+SELECT COALESCE(r.sequence_number, m.sequence_number) AS place,
+    m.id IS NOT NULL AND NOT (m.edited OR n.edited OR m.payload::text = n.payload::text) AS differs,
+    EXISTS (
+        SELECT FROM messages AS o
+        WHERE o.user_id = n.user_id AND o.conversation_id = n.conversation_id
+            AND o.sequence_number = n.sequence_number AND o.id <> n.id
+    ) OR EXISTS (
+        SELECT FROM tombstones AS t
+        WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
+            AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence AND t.message_id <> n.id
+    ) AS taken,
+    EXISTS (
         SELECT FROM tombstones AS t
         WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
             AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence
-    )
-    AND (
-        m.id IS DISTINCT FROM n.id
-        OR NOT (m.edited OR n.edited OR m.payload::text = n.payload::text)
-    )
-ORDER BY n.sequence_number
+            AND COALESCE(t.message_id, n.id) = n.id
+    ) AS removed
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::json[], $6::boolean[]) WITH ORDINALITY
+    AS n (user_id, conversation_id, id, sequence_number, payload, edited, nth)
+LEFT JOIN renumbered AS r USING (user_id, conversation_id, id)
+LEFT JOIN messages AS m USING (user_id, conversation_id, id)
+ORDER BY n.nth
+
+-- name: add_renumbered
+-- For ever: the event says another number, and may come again.
+INSERT INTO renumbered (user_id, conversation_id, id, sequence_number)
+SELECT *
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
 
 -- name: edit_messages
 UPDATE messages AS m
 SET role = n.role, created_at = n.created_at, tokens_used = n.tokens_used, latency_ms = n.latency_ms,
     model = n.model, payload = n.payload, version = n.version, edited = true
-FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::bigint[],
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[],
         $7::double precision[], $8::text[], $9::json[], $10::bigint[])
-    AS n (user_id, conversation_id, sequence_number, role, created_at, tokens_used, latency_ms, model,
-        payload, version)
+    AS n (user_id, conversation_id, id, role, created_at, tokens_used, latency_ms, model, payload, version)
 WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id
-    AND m.sequence_number = n.sequence_number AND m.version < n.version
+    AND m.id = n.id AND m.version < n.version
 
 -- name: remove_messages
 -- Replies how many each conversation lost.
@@ -100,6 +114,12 @@ GROUP BY user_id, conversation_id
 DELETE FROM tombstones AS t
 USING unnest($1::text[], $2::uuid[]) AS n (user_id, conversation_id)
 WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
+
+-- name: remove_renumbered
+-- The same.
+DELETE FROM renumbered AS r
+USING unnest($1::text[], $2::uuid[]) AS n (user_id, conversation_id)
+WHERE r.user_id = n.user_id AND r.conversation_id = n.conversation_id
 
 -- name: newest_messages
 -- The newest $4 messages of each conversation below a number.

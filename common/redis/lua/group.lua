@@ -50,21 +50,46 @@ local function settle(header, pending, user_pending, conversation, position, ttl
   end
 end
 
+-- What Redis shows of a conversation is not what the record has: load it anew.
+local function forget_conversation(header, user_pending)
+  local base = string.sub(user_pending, 1, -1 - #':pending')
+  redis.call('UNLINK', header, header .. ':messages', header .. ':rebuild', base .. ':conversations',
+    base .. ':summaries', base .. ':rebuild')
+end
+
+-- Whether an entry that PostgreSQL has was lost from the log: Redis came back older while it was on its way
+-- from one to the other. Its position is not given again.
+local function was_lost(events, position)
+  if redis.call('EXISTS', events) == 0 or redis.call('XRANGE', events, position, position)[1] then
+    return false
+  end
+  if before(last_position(events), position) then
+    redis.call('XSETID', events, position)
+  end
+  return true
+end
+
 -- Committed: acknowledge, and settle each event's conversation.
 -- KEYS 1 events, then three for each event of a conversation: header, pending, user's pending
 -- ARGV 1 consumer group  2 cache TTL (ms)  3 most ids kept in a header  4 number of positions,
---   then those  then two for each event of a conversation: conversation, position
+--   then those  then three for each event of a conversation: conversation, position, '1' = a message stands
+--   at another number than its event says
 -- Replies the number of entries acknowledged
 local function committed(keys, args)
   local n = tonumber(args[4])
-  local acknowledged = 0
+  local acknowledged, unknown = 0, {}
   for i = 5, 4 + n do
-    acknowledged = acknowledged + redis.call('XACK', keys[1], args[1], args[i])
+    local known = redis.call('XACK', keys[1], args[1], args[i])
+    acknowledged = acknowledged + known
+    unknown[args[i]] = known == 0
   end
   local argument = 5 + n
   for i = 2, #keys, 3 do
     settle(keys[i], keys[i + 1], keys[i + 2], args[argument], args[argument + 1], args[2], args[3])
-    argument = argument + 2
+    if args[argument + 2] == '1' or (unknown[args[argument + 1]] and was_lost(keys[1], args[argument + 1])) then
+      forget_conversation(keys[i], keys[i + 2])
+    end
+    argument = argument + 3
   end
   return acknowledged
 end
