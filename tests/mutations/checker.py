@@ -1,0 +1,62 @@
+"""What the checker would miss: a look is taken out of it, and a planted violation passes; and the other way
+round, a defence of the system is taken out, and the workload on a system without faults notices."""
+
+from typing import Final
+
+from tests.mutations.mutation import Mutation
+
+PLANTED: Final = "tests/unit/chaos/test_checker.py::"
+ONE: Final = PLANTED + "test_a_planted_violation_is_found_and_nothing_else"
+WORKLOAD: Final = "tests/integration/test_chaos_workload.py::test_a_system_without_faults_breaks_no_promise"
+
+MUTATIONS: Final = (
+    Mutation(
+        "checker: what was only seen may vanish",
+        "tests/chaos/checker.py",
+        "        story.numbers[tag] = number\n",
+        "        if self.facts.sent[tag].acknowledged:\n            story.numbers[tag] = number\n",
+        ONE + "[lost_after_it_was_only_seen]",
+    ),
+    Mutation(
+        "checker: a delete that nobody was told of is never known",
+        "tests/chaos/checker.py",
+        "        if gone and known and story.may_be_deleted(operation.completed_ns):\n",
+        "        if False:\n",
+        ONE + "[undecided_delete]",
+    ),
+    Mutation(
+        "checker: the order of real time is not compared with the numbers",
+        "tests/chaos/sightings.py",
+        "        if sent is not None and number <= sent.floor:\n",
+        "        if False:\n",
+        ONE + "[against_real_time]",
+    ),
+    Mutation(
+        "checker: claims what overlapping calls do not prove",
+        "tests/chaos/checker.py",
+        "    moments += [(operation.completed_ns, True, i) for i, operation in enumerate(operations)]\n",
+        "    moments += [(operation.invoked_ns, True, i) for i, operation in enumerate(operations)]\n",
+        PLANTED + "test_overlapping_calls_may_have_happened_in_either_order",
+    ),
+    Mutation(
+        "workload: an append does not reach the cached list",
+        "common/redis/lua/append.lua",
+        "    length = redis.call('RPUSHX', k.messages, unpack(messages))\n",
+        "    length = 0\n",
+        WORKLOAD,
+    ),
+    Mutation(
+        "workload: a change does not reach the user's cached list",
+        "common/redis/lua/update.lua",
+        "  show_in_user_list(k, c, h)\n",
+        "",
+        WORKLOAD,
+    ),
+    Mutation(
+        "workload: an idempotency key is not looked at",
+        "common/redis/lua/append.lua",
+        "  local answer = remembered(keys[10], args[14])\n",
+        "  local answer = nil\n",
+        WORKLOAD,
+    ),
+)
