@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -198,7 +201,10 @@ def _ms(time_text: str) -> int:
 
 @asynccontextmanager
 async def http_client(connections: int) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client for many callers at once, that neither follows nor repeats anything."""
+    """A client that neither follows nor repeats anything."""
+    if find_spec("sniffio") is None:
+        # httpcore looks for it at every request, along the whole path.
+        sys.modules["sniffio"] = cast(ModuleType, None)
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     # verify: plain HTTP; what TLS would need takes longer to load than a test to run.
     async with httpx.AsyncClient(limits=limits, timeout=None, verify=False, trust_env=False) as http:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 from tests.chaos.caller import Caller, http_client
 from tests.chaos.client import Client
@@ -31,18 +32,20 @@ async def run_workload(
 
     `token_for` gives a user's bearer token. `clients` are spread over `users`; those of one user share
     conversations. The same `seed` gives each client the same plan. `pace` is calls per second of all clients
-    together. Users are named `chaos-<run>-<n>`; a `run` of its own (the default) meets nothing of an earlier
-    one. A call that takes longer than `timeout_seconds` is given up, its outcome unknown.
+    together, on the mean: what an outage has held up is made up for, up to ten seconds of it. Users are named
+    `chaos-<run>-<n>`; a `run` of its own (the default) meets nothing of an earlier one. A call that takes
+    longer than `timeout_seconds` is given up, its outcome unknown.
     """
     prefix = f"chaos-{run or secrets.token_hex(4)}"
     shelves = [Shelf(f"{prefix}-{number}") for number in range(users)]
-    async with http_client(2 * clients) as http, asyncio.TaskGroup() as group:
-        caller = Caller(http, token_for, recorder, timeout_seconds, pause)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        # A pool for each: a shared one is looked through at every call.
+        https = [await stack.enter_async_context(http_client(2 * len(gateways))) for _ in range(clients)]
         running = [
             group.create_task(
                 Client(
                     number,
-                    caller,
+                    Caller(http, token_for, recorder, timeout_seconds, pause),
                     gateways,
                     shelf=shelves[number % users],
                     foreign=shelves[(number + 1) % users],
@@ -50,7 +53,7 @@ async def run_workload(
                     stop=stop,
                 ).run(seed)
             )
-            for number in range(clients)
+            for number, http in enumerate(https)
         ]
         await stop.wait()
         # Who waits at a paused gate, or for a server that stands still, has had its time by then.

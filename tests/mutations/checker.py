@@ -53,10 +53,10 @@ MUTATIONS: Final = (
         WORKLOAD,
     ),
     Mutation(
-        "workload: an idempotency key is not looked at",
+        "workload: a message that is there is appended again",
         "common/redis/lua/append.lua",
-        "  local answer = remembered(keys[10], args[14])\n",
-        "  local answer = nil\n",
+        "    if record then\n",
+        "    if false then\n",
         WORKLOAD,
     ),
 )
