@@ -178,6 +178,9 @@ class GatewaySettings(_Group):
     workers: int = Field(default=1, ge=1, le=64)
     rebuild_wait_seconds: float = Field(default=0.5, ge=0)
     persisted_wait_seconds: float = Field(default=10.0, gt=0)
+    store_deadline_seconds: float = Field(default=5.0, gt=0)
+    max_requests: int = Field(default=512, ge=1)
+    max_body_bytes: int = Field(default=128 * 1024 * 1024, ge=1024)
     allow_public_test_user: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,12 +10,15 @@ from typing import Final
 import asyncpg
 
 from common.domain.conversations import Header, State
+from common.domain.errors import StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId
 from common.domain.messages import BIGINT_MAX, Numbered
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
 from common.postgres.queries import statement
 
+MAX_UNDER_WAY: Final = 1000
+"""Reads that a process has under way, most of them waiting for a connection of the pool."""
 _LAST_PLACE: Final = (BIGINT_MAX, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
@@ -27,14 +31,17 @@ class Loaded:
 
 
 class Store:
-    """Reads of the record. Everything raises StoreUnavailable where PostgreSQL is away or too slow.
+    """Reads of the record. Everything raises StoreUnavailable where PostgreSQL is away or too slow:
+    `deadline_seconds` are for all of it, a free connection and a new one included.
 
     Another user's conversation is not there: every statement is about one user's rows only. Those
     with `excluding` leave out the rows that the caller knows better from what is pending.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, deadline_seconds: float | None = None) -> None:
         self._pool = pool
+        self._deadline_seconds = deadline_seconds
+        self._running: set[asyncio.Task[list[asyncpg.Record]]] = set()
 
     async def load(self, user: UserId, conversation: ConversationId, limit: int) -> Loaded | None:
         """Header, of a deleted conversation too, and the newest `limit` messages, in one query."""
@@ -141,6 +148,27 @@ class Store:
         return await self._run(statement(name), *arguments)
 
     async def _run(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        if len(self._running) >= MAX_UNDER_WAY:
+            raise StoreUnavailable("too many reads wait for PostgreSQL")
+        task = asyncio.create_task(self._on_connection(sql, *arguments))
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await asyncio.shield(task)
+        except TimeoutError as error:
+            raise StoreUnavailable("PostgreSQL did not answer in time") from error
+        finally:
+            # Not waited for: a statement that is given up holds on to its connection until a server that
+            # may be frozen has taken note.
+            task.cancel()
+
+    def _finished(self, task: asyncio.Task[list[asyncpg.Record]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever asked may have gone
+
+    async def _on_connection(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         with outages():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 return await connection.fetch(sql, *arguments)

@@ -36,6 +36,8 @@ Admit = Callable[[Ask], Awaitable[None]]
 """Decides whether a fresh connection may be used; raises LogUnavailable where not."""
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+MAX_WAITING: Final = 10_000
+"""Commands of one client without a reply; further ones are refused, unsent."""
 CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
 """How a connection fails. RuntimeError is uvloop's, for a write at the moment when the peer has reset it."""
 
@@ -92,6 +94,9 @@ class RedisClient:
         future: asyncio.Future[Any] = loop.create_future()
         if self._closed:
             future.set_exception(LogUnavailable("the client is closed"))
+            return future
+        if len(self._queued) + len(self._in_flight) >= MAX_WAITING:
+            future.set_exception(LogUnavailable("too many commands wait for Redis"))
             return future
         self._queued.append((packed, future))
         if self._flushing is None:

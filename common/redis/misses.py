@@ -25,6 +25,7 @@ from common.redis.keys import Keys
 
 GROUP: Final = "cache_builders"
 KEPT_REQUESTS: Final = 10_000
+_LONG_MS: Final = 10_000
 DEAF_SECONDS: Final = 2.0
 """How long a gateway works alone after a builder did not answer, before it asks again."""
 
@@ -41,7 +42,10 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A request to load a conversation, or (without one) a user's list of conversations."""
+    """A request to load a conversation, or (without one) a user's list of conversations.
+
+    Nobody waits for the answer any more after `until`, by this process's event loop.
+    """
 
     partition: int
     position: bytes
@@ -49,6 +53,7 @@ class Miss:
     reader: str
     user: UserId
     conversation: ConversationId | None
+    until: float
 
 
 class MissAsker:
@@ -77,6 +82,7 @@ class MissAsker:
             await self._client.call(
                 *("XADD", misses, "MAXLEN", "~", KEPT_REQUESTS, "*", "request", request),
                 *("reader", self._reader, "user", user, "conversation", conversation or ""),
+                *("wait_ms", int(self._wait * 1000)),
             )
             async with asyncio.timeout(self._wait):
                 return await answered
@@ -144,9 +150,25 @@ class MissQueue:
             except LogUnavailable:
                 await asyncio.sleep(0.2)
                 continue
-            for position, flat in reply[0][1] if reply else ():
-                fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                yield _miss(partition, position, fields)
+            for miss in await self._misses(partition, reply[0][1] if reply else []):
+                yield miss
+
+    async def _misses(self, partition: int, entries: list[Any]) -> list[Miss]:
+        if not entries:
+            return []
+        try:
+            # The clock by which positions are given.
+            seconds, micros = await self._client.call("TIME")
+        except LogUnavailable:
+            return []
+        now_ms, now = int(seconds) * 1000 + int(micros) // 1000, asyncio.get_running_loop().time()
+        misses: list[Miss] = []
+        for position, flat in entries:
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            age_ms = now_ms - int(position.split(b"-")[0])
+            left_ms = int(fields.get(b"wait_ms", _LONG_MS)) - age_ms
+            misses.append(_miss(partition, position, fields, until=now + left_ms / 1000))
+        return misses
 
     async def answer(self, miss: Miss, answer: Answer) -> None:
         """Wake the reader."""
@@ -162,7 +184,7 @@ class MissQueue:
                 raise
 
 
-def _miss(partition: int, position: bytes, fields: dict[bytes, bytes]) -> Miss:
+def _miss(partition: int, position: bytes, fields: dict[bytes, bytes], *, until: float) -> Miss:
     conversation = fields[b"conversation"].decode()
     return Miss(
         partition=partition,
@@ -171,4 +193,5 @@ def _miss(partition: int, position: bytes, fields: dict[bytes, bytes]) -> Miss:
         reader=fields[b"reader"].decode(),
         user=UserId(fields[b"user"].decode()),
         conversation=ConversationId(conversation) if conversation else None,
+        until=until,
     )

@@ -29,6 +29,11 @@ class CacheBuilder:
             async for miss in requests:
                 # Bounded: while all slots are taken, further requests wait in the stream.
                 await self._slots.acquire()
+                if asyncio.get_running_loop().time() > miss.until:
+                    # Its reader has done the work for itself by now.
+                    self._slots.release()
+                    log.debug("stale_request_skipped", partition=partition)
+                    continue
                 rebuilds.create_task(self._handle(miss))
 
     async def _handle(self, miss: Miss) -> None:

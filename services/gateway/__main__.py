@@ -20,6 +20,9 @@ from services.gateway.identity.authenticator import make_authenticator
 from services.gateway.worker import SERVICE, load_worker
 
 WORKER_GRACE_SECONDS: Final = 10
+ACCEPT_BACKLOG: Final = 1024
+CONNECTIONS_PER_REQUEST: Final = 4
+"""Connections that a worker keeps for each request that it may have in progress: most are idle."""
 # Granian's own lines go where ours go.
 _SERVER_LOG: Final[dict[str, Any]] = {
     "handlers": {},
@@ -49,6 +52,9 @@ def main() -> None:
         loop=Loops.uvloop,
         http=HTTPModes.http1,
         websockets=False,
+        # Connections: further ones wait in the kernel, unaccepted.
+        backlog=ACCEPT_BACKLOG,
+        backpressure=gateway.max_requests * CONNECTIONS_PER_REQUEST,
         respawn_failed_workers=True,
         workers_kill_timeout=WORKER_GRACE_SECONDS,
         log_dictconfig=_SERVER_LOG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
@@ -13,16 +14,18 @@ import structlog
 from falcon.asgi import Request, Response
 from pydantic import TypeAdapter
 
-from common.domain.errors import Busy, TurnlogError
+from common.domain.errors import Busy, Overloaded, TurnlogError
 from services.gateway import problems
 from services.gateway.access import AccessLog, Surroundings
+from services.gateway.admission import Admission, refuse
 from services.gateway.identity.authenticator import Authenticator
 from services.gateway.identity.principal import Principal
-from services.gateway.operations import Bound, Call, Operation, operations_of, path_conversation
+from services.gateway.operations import Bound, Call, Operation, Reply, operations_of, path_conversation
 from services.gateway.problems import Problem
 from services.gateway.queries import parse_query
 
 Responder = Callable[..., Awaitable[None]]
+Handler = Callable[[Call[Any]], Awaitable[Reply]]
 App = falcon.asgi.App[Request, Response]
 
 log = structlog.get_logger(__name__)
@@ -31,22 +34,39 @@ log = structlog.get_logger(__name__)
 class _Application(falcon.asgi.App[Request, Response]):
     """Falcon's, on our server: Granian calls HTTP/1.0 "1", which Falcon does not take for a version."""
 
+    admission: Admission | None = None
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope.get("http_version") == "1":
             scope["http_version"] = "1.0"
-        await super().__call__(scope, receive, send)
+        if self.admission is None or scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        try:
+            with self.admission.admit(scope):
+                await super().__call__(scope, receive, send)
+        except Overloaded as error:
+            await refuse(error, send)
 
 
-def create_app(resources: Sequence[object], authenticator: Authenticator, access_log: AccessLog) -> App:
-    """The application that serves the operations of `resources`."""
-    app: App = _Application(middleware=[Surroundings(access_log)])
+def create_app(
+    resources: Sequence[object],
+    authenticator: Authenticator,
+    access_log: AccessLog,
+    *,
+    admission: Admission | None = None,
+    read_seconds: float | None = None,
+) -> App:
+    """The application that serves the operations of `resources`, those that only read in `read_seconds`."""
+    app = _Application(middleware=[Surroundings(access_log)])
+    app.admission = admission
     app.req_options.auto_parse_form_urlencoded = False
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
     app.add_error_handler(TurnlogError, _domain_error)
     app.add_error_handler(Problem, _problem)
     for path, bounds in by_path(operations_of(resources)).items():
-        app.add_route(path, _falcon_resource(bounds, authenticator))
+        app.add_route(path, _falcon_resource(bounds, authenticator, read_seconds))
     return app
 
 
@@ -61,19 +81,25 @@ def by_path(bounds: Sequence[Bound]) -> dict[str, list[Bound]]:
     return dict(paths)
 
 
-def _falcon_resource(bounds: Sequence[Bound], authenticator: Authenticator) -> object:
+def _falcon_resource(
+    bounds: Sequence[Bound], authenticator: Authenticator, read_seconds: float | None
+) -> object:
     responders = {
-        f"on_{bound.operation.method.lower()}": _responder(bound, authenticator) for bound in bounds
+        f"on_{bound.operation.method.lower()}": _responder(bound, authenticator, read_seconds)
+        for bound in bounds
     }
     if "on_get" in responders:
         responders["on_head"] = responders["on_get"]  # Falcon leaves the body out
     return SimpleNamespace(**responders)
 
 
-def _responder(bound: Bound, authenticator: Authenticator) -> Responder:
+def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float | None) -> Responder:
     """The steps every request takes: who, which conversation, which parameters, then the work."""
     described: Operation = bound.operation
     handler = bound.handler
+    # A change must not be cut off: whoever made it would not know what became of it.
+    if described.method == "GET" and read_seconds is not None:
+        handler = _within(handler, read_seconds)
     query = TypeAdapter(described.query)
     no_parameters = described.query()
 
@@ -90,6 +116,22 @@ def _responder(bound: Bound, authenticator: Authenticator) -> Responder:
             resp.set_header(name, value)
 
     return respond
+
+
+def _within(handler: Handler, seconds: float) -> Handler:
+    """One deadline for all that a read waits for, one after the other."""
+
+    async def handle(call: Call[Any]) -> Reply:
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                return await handler(call)
+        except TimeoutError as error:
+            if deadline.expired():
+                raise Busy(f"a read took more than {seconds:g} s") from error
+            raise
+
+    return handle
 
 
 def _caller(req: Request, authenticator: Authenticator) -> Principal:

@@ -22,6 +22,7 @@ from common.reporting import report_counts
 from common.runtime import exit_with_parent
 from common.settings import Settings, load_settings
 from services.gateway.access import AccessLog
+from services.gateway.admission import Admission
 from services.gateway.app import App, create_app
 from services.gateway.conversations import Conversations
 from services.gateway.health import Health
@@ -53,7 +54,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
         pool = await stack.enter_async_context(
             open_pool(settings.postgres, application_name="turnlog-gateway")
         )
-        store = Store(pool)
+        store = Store(pool, deadline_seconds=settings.gateway.store_deadline_seconds)
         inspecting = await stack.enter_async_context(inspection(settings, pool))
         client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
         stack.push_async_callback(client.aclose)
@@ -88,4 +89,10 @@ def create_gateway(settings: Settings, parts: Parts, health: Health, access_log:
         health,
     ]
     resources.append(Pages(resources))
-    return create_app(resources, make_authenticator(settings), access_log)
+    return create_app(
+        resources,
+        make_authenticator(settings),
+        access_log,
+        admission=Admission(settings.gateway, longest_body=limits.max_body_bytes),
+        read_seconds=settings.gateway.store_deadline_seconds,
+    )

@@ -193,3 +193,16 @@ async def test_a_connection_that_is_reset_while_it_is_greeted_fails_its_callers(
             assert await client.call("PING") == b"PONG"
     finally:
         await client.aclose()
+
+
+async def test_more_commands_than_are_good_for_it_are_refused(
+    client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unsent; those that wait are answered all the same, and then there is room again."""
+    monkeypatch.setattr("common.redis.client.MAX_WAITING", 10)
+    waiting = [client.send("ECHO", str(i)) for i in range(10)]
+    with pytest.raises(LogUnavailable, match="too many commands") as refused:
+        await client.call("ECHO", "eleventh")
+    assert not refused.value.outcome_unknown
+    assert await asyncio.gather(*waiting) == [str(i).encode() for i in range(10)]
+    assert await client.call("ECHO", "again") == b"again"

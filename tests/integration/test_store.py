@@ -213,3 +213,20 @@ async def _many_rows(pool: Pool) -> ConversationId:
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", []) for node in _nodes(child))]
+
+
+async def test_a_read_has_a_deadline_and_is_one_of_so_many(
+    pool: Pool, history: History, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for a connection: none waits for long, and those over the bound not at all."""
+    monkeypatch.setattr("common.postgres.store.MAX_UNDER_WAY", 20)
+    store = Store(pool, deadline_seconds=0.3)
+    async with pool_of(settings) as others, others.acquire() as locking, locking.transaction():
+        await locking.execute("LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE")
+        reads = (store.count_messages(ALICE, history.conversation) for _ in range(21))
+        failures = await asyncio.gather(*reads, return_exceptions=True)
+    assert all(isinstance(failure, StoreUnavailable) for failure in failures)
+    reasons = [str(failure) for failure in failures]
+    assert sum("too many reads" in reason for reason in reasons) == 1
+    assert sum("in time" in reason for reason in reasons) == 20
+    assert await Store(pool).count_messages(ALICE, history.conversation) == 29
