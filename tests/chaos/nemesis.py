@@ -18,6 +18,7 @@ from typing import Final
 import orjson
 
 from tests.chaos.faults.fault import Dice, Fault, Kind
+from tests.chaos.forgiving import Window
 from tests.chaos.instance import Instance
 from tests.chaos.recovery import Recovery
 
@@ -37,6 +38,8 @@ class Injection:
     healed_ns: int
     recovered_ns: int | None
     """None: not within the limit, which is a finding."""
+    forgiven: Window | None = None
+    """When acknowledgements were worth nothing, by what the fault is."""
     error: str | None = None
     """Why it could not be made after all: the run then says less than it should."""
 
@@ -66,6 +69,11 @@ class Deeds:
     def unrecovered(self) -> list[Injection]:
         """Those after which the system did not get well in time."""
         return [made for made in self.injections if made.recovered_ns is None and not made.error]
+
+    @property
+    def forgiven(self) -> list[Window]:
+        """When acknowledgements were worth nothing."""
+        return [made.forgiven for made in self.injections if made.forgiven]
 
     @property
     def failed(self) -> list[Injection]:
@@ -148,7 +156,7 @@ class Nemesis:
         recovered = await self._recovery.wait(RECOVERY_LIMIT_SECONDS)
         recovered_ns = time.monotonic_ns() if recovered else None
         for kind, fault in faults:
-            self._note(Injection(kind.name, fault.target, began, healed, recovered_ns, error))
+            self._note(Injection(kind.name, fault.target, began, healed, recovered_ns, fault.forgiven, error))
 
     def _note(self, made: Injection) -> None:
         self.deeds.injections.append(made)

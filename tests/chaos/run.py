@@ -18,6 +18,7 @@ from rich.console import Console
 from tests.chaos.caches import drop_caches, parked_events
 from tests.chaos.checker import check
 from tests.chaos.final import read_finally
+from tests.chaos.forgiving import Window, forgive
 from tests.chaos.gate import Gate
 from tests.chaos.history import Operation, Recorder, read_history
 from tests.chaos.instance import Instance
@@ -88,7 +89,7 @@ async def _attacked(instance: Instance, options: Options, recorder: Recorder, ke
     done = await settled(instance, timeout_seconds=SETTLE_SECONDS)
     verdict = Verdict()
     try:
-        verdict = await _judge(instance, recorder, kept)
+        verdict = await _judge(instance, recorder, nemesis.deeds.forgiven)
     except TimeoutError as error:
         trouble.append(f"no verdict: {error}")
     return Result(
@@ -113,7 +114,7 @@ def _workers_that_ended(instance: Instance) -> list[str]:
     return [f"{ended} workers of gateways ended by themselves"] if ended > 0 else []
 
 
-async def _judge(instance: Instance, recorder: Recorder, kept: Path) -> Verdict:
+async def _judge(instance: Instance, recorder: Recorder, forgiven: Sequence[Window]) -> Verdict:
     recorder.flush()
     operations = await asyncio.to_thread(read_history, recorder.path)
     read = partial(_read_finally, instance, recorder, operations)
@@ -126,7 +127,7 @@ async def _judge(instance: Instance, recorder: Recorder, kept: Path) -> Verdict:
     record = await load_record(instance.postgres.spec.dsn, {operation.user for operation in operations})
     record.save(record_beside(recorder.path))
     recorder.flush()
-    return await asyncio.to_thread(_check, recorder.path, record)
+    return await asyncio.to_thread(_check, recorder.path, record, forgiven)
 
 
 async def _read_finally(instance: Instance, recorder: Recorder, operations: Sequence[Operation]) -> None:
@@ -138,8 +139,8 @@ async def _read_finally(instance: Instance, recorder: Recorder, operations: Sequ
     )
 
 
-def _check(history: Path, record: Record) -> Verdict:
-    return check(read_history(history), record)
+def _check(history: Path, record: Record, forgiven: Sequence[Window]) -> Verdict:
+    return check(forgive(read_history(history), forgiven), record)
 
 
 @asynccontextmanager

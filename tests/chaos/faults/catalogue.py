@@ -17,11 +17,12 @@ from tests.chaos.faults.postgres import (
     no_small_disk,
 )
 from tests.chaos.faults.processes import EVERYTHING, Kill, StandStill
-from tests.chaos.faults.redis import ComeBackOlder, MemoryFull
+from tests.chaos.faults.redis import ComeBackOlder, LoseTail, MemoryFull
 from tests.chaos.instance import Instance
 
 # Kinds that are made only where `--faults` names them, because what they break is still being built.
-LEFT_OUT: Final = frozenset[str]()
+# redis-tail-lost: until the branch `rollback` has landed, numbers that are given again collide.
+LEFT_OUT: Final = frozenset({"redis-tail-lost"})
 
 
 def _of(role: str, fault: Callable[[Instance, Dice, str], Fault]) -> Callable[[Instance, Dice], Fault]:
@@ -36,6 +37,7 @@ KINDS: Final = (
     Kind("postgres-timeouts", StatementTimeouts),
     Kind("postgres-locks", RowLocks),
     Kind("redis-older", ComeBackOlder, explains=frozenset({"redis_rolled_back"})),
+    Kind("redis-tail-lost", LoseTail, explains=frozenset({"redis_rolled_back"})),
     Kind("redis-memory", MemoryFull),
     Kind("link-cut", Cut, link=True),
     Kind("link-delay", Delay, link=True),

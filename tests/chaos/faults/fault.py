@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
+from tests.chaos.forgiving import Window
 from tests.chaos.instance import Instance
 
 SHORTEST_SECONDS: Final = 0.2
@@ -36,6 +37,8 @@ class Fault(ABC):
 
     target: str
     seconds: float = 0.0
+    forgiven: Window | None = None
+    """When acknowledgements were worth nothing, by what the fault is; known once it is healed."""
 
     @abstractmethod
     async def inject(self) -> None:
