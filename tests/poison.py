@@ -91,6 +91,27 @@ async def refuse_messages(pool: Pool) -> None:
     )
 
 
+async def refuse_poison(pool: Pool) -> None:
+    """From now on PostgreSQL takes no message that says poison, and no deletion."""
+    await pool.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$BEGIN RAISE EXCEPTION 'a word of a user' USING ERRCODE = '22023'; END$$"
+    )
+    await pool.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW"
+        " WHEN (NEW.payload::text LIKE '%poison%') EXECUTE FUNCTION refuse()"
+    )
+    await pool.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON conversations FOR EACH ROW"
+        " WHEN (NEW.deleted_at IS NOT NULL) EXECUTE FUNCTION refuse()"
+    )
+
+
+async def mend(pool: Pool) -> None:
+    """PostgreSQL takes everything again."""
+    await pool.execute("DROP FUNCTION refuse CASCADE")
+
+
 async def take_messages(pool: Pool) -> None:
     """The trigger is mended."""
     await pool.execute("DROP TRIGGER refuse ON messages")

@@ -6,6 +6,8 @@ import typer
 
 from common.settings import SettingsError
 from tools import chaos, migrate, schema, service, suite
+from tools.dead.command import dead
+from tools.drain import drain
 from tools.errors import CommandError
 from tools.importing.command import import_command
 from tools.lock import lock
@@ -37,6 +39,8 @@ app.command(
 app.command("import")(import_command)
 app.command()(status)
 app.command()(verify)
+app.command()(drain)
+app.add_typer(dead, name="dead", no_args_is_help=True)
 app.command()(schema.schema)
 app.command()(lock)
 

@@ -5,6 +5,8 @@ from typing import Final
 from tests.mutations.mutation import Mutation
 
 POISON: Final = "tests/integration/test_poison.py::"
+DRAIN: Final = "tests/integration/test_drain.py::"
+DEAD: Final = "tests/integration/test_dead.py::"
 
 MUTATIONS: Final = (
     Mutation(
@@ -84,5 +86,75 @@ MUTATIONS: Final = (
         "        if home != entry.partition:\n",
         "        if False:\n",
         POISON + "test_poison_is_parked_and_the_rest_is_stored",
+    ),
+    Mutation(
+        "dead letters: a parked message's number is given again",
+        "common/postgres/queries/write.sql",
+        "SET next_sequence_number = GREATEST(next_sequence_number, $3), version = GREATEST(version, $4)\n",
+        "SET next_sequence_number = next_sequence_number + 0 * ($3 + $4)\n",
+        DEAD + "test_numbers_of_a_parked_message_are_never_given_again",
+    ),
+    Mutation(
+        "dead letters: a header keeps the count of what was parked",
+        "common/redis/lua/group.lua",
+        "int(math.max(0, h.count + messages))",
+        "int(h.count)",
+        DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+    ),
+    Mutation(
+        "dead letters: what is requeued is not pending",
+        "common/redis/lua/group.lua",
+        "  redis.call('RPUSH', k[2], position)\n",
+        "",
+        DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+    ),
+    Mutation(
+        "dead letters: a requeue leaves the caches as they are",
+        "common/redis/lua/group.lua",
+        "  redis.call('UNLINK', k[4], k[5], k[6], k[7])\n  return h\n",
+        "  return h\n",
+        DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+    ),
+    Mutation(
+        "dead letters: the tombstone of a parked deletion expires",
+        "common/redis/lua/group.lua",
+        "      if redis.call('HGET', k[1], 'deleted') == '1' then\n",
+        "      if false then\n",
+        DEAD + "test_a_deletion_that_is_parked_stays_a_deletion",
+    ),
+    Mutation(
+        "dead letters: a list shows the server's text, which quotes users",
+        "tools/dead/report.py",
+        '        "error": letter.kind,\n',
+        '        "error": letter.error,\n',
+        DEAD + "test_a_list_says_which_and_why_and_nothing_that_a_user_wrote",
+    ),
+    Mutation(
+        "dead letters: the event's fields as a client has them, doubles lost",
+        "common/redis/lua/group.lua",
+        "  local event = found and found[2] or args\n  local words, from = #event, found and 1 or first\n",
+        "  local event = args\n  local words, from = #event, first\n",
+        DEAD + "test_a_field_that_is_called_like_ours_stays_the_events",
+    ),
+    Mutation(
+        "dead letters: dropped without being asked",
+        "tools/dead/changes.py",
+        "    if not may(\n",
+        "    if not total and may(\n",
+        DEAD + "test_dropping_asks_and_says_what_is_lost",
+    ),
+    Mutation(
+        "drain: what was read counts as written",
+        "tools/drain.py",
+        "    return max(1, lag.waiting + lag.pending)\n",
+        "    return lag.waiting\n",
+        DRAIN + "test_an_open_breaker_is_named",
+    ),
+    Mutation(
+        "drain: parked events are not mentioned",
+        "tools/drain.py",
+        "    if outcome.parked:\n        raise typer.Exit(PARKED)\n",
+        "",
+        DRAIN + "test_parked_events_have_a_status_of_their_own",
     ),
 )

@@ -1,0 +1,1 @@
+"""`turnlog dead`: parked events, listed, shown, put back on the log, dropped."""
