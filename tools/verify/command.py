@@ -84,7 +84,7 @@ def verify(
         if json:
             sys.stdout.write(as_json(tally, repair=repair) + "\n")
         else:
-            Console(highlight=False).print(render(tally, repair=repair))
+            Console(highlight=False, soft_wrap=True).print(render(tally, repair=repair))
         raise typer.Exit(CLEAN if is_clean(tally) else DRIFT)
 
 

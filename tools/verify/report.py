@@ -48,20 +48,31 @@ def render(tally: Tally, *, repair: bool) -> RenderableType:
     """The report as a table by kind of drift, and a last word."""
     parts: list[RenderableType] = []
     if tally.drift:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("kind", no_wrap=True)
-        table.add_column("found", justify="right")
-        if repair:
-            table.add_column("repaired", justify="right")
-        table.add_column("meaning, and where", overflow="fold")
-        for kind, found in _in_order(tally):
-            examples = [str(example) for example in tally.examples.get(kind, [])]
-            text = Text("\n".join([MEANINGS[kind], *(f"  {example}" for example in examples)]))
-            counts = [f"{found:,}", f"{tally.repaired[kind]:,}"] if repair else [f"{found:,}"]
-            table.add_row(kind.value, *counts, text)
-        parts += [table, ""]
+        parts += [_table(tally, repair=repair), "", *_examples(tally), ""]
     parts.append(Text(_last_word(tally, repair=repair)))
     return Group(*parts)
+
+
+def _table(tally: Tally, *, repair: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("found", justify="right")
+    if repair:
+        table.add_column("repaired", justify="right")
+    table.add_column("meaning")
+    for kind, found in _in_order(tally):
+        counts = [f"{found:,}", f"{tally.repaired[kind]:,}"] if repair else [f"{found:,}"]
+        table.add_row(kind.value, *counts, MEANINGS[kind])
+    return table
+
+
+def _examples(tally: Tally) -> list[Text]:
+    """User, conversation, number; or the position on the log."""
+    return [
+        Text(f"{kind.value}  {example}")
+        for kind, _ in _in_order(tally)
+        for example in tally.examples.get(kind, [])
+    ]
 
 
 def _last_word(tally: Tally, *, repair: bool) -> str:

@@ -1,0 +1,120 @@
+"""The defences of `turnlog verify`."""
+
+from typing import Final
+
+from tests.mutations.mutation import Mutation
+
+RACES: Final = "tests/races/test_verify_races.py::"
+FINDS: Final = "tests/integration/test_verify.py::"
+LOST: Final = "tests/integration/test_verify_lost.py::"
+COMMAND: Final = "tests/integration/test_verify_command.py::"
+CHECK: Final = "tools/verify/conversation.py"
+LUA: Final = "common/redis/lua/verify.lua"
+
+MUTATIONS: Final = (
+    Mutation(
+        "verify: what looks wrong is believed at the first look",
+        CHECK,
+        "if not found or not look.moved(await self._cache.look(user, conversation)):",
+        "if True:",
+        RACES + "test_a_change_that_is_committed_between_the_two_looks_is_no_drift",
+    ),
+    Mutation(
+        "verify: a user's list is believed at the first look",
+        "tools/verify/user.py",
+        "if not found or look == await self._cache.look_user(user):",
+        "if True:",
+        RACES + "test_a_list_that_changes_between_the_two_looks_is_no_drift",
+    ),
+    Mutation(
+        "verify: what is pending is not laid over the record",
+        CHECK,
+        "expected = expect(record, look.events, newest)",
+        "expected = expect(record, [], newest)",
+        LOST + "test_what_is_only_in_redis_and_waits_is_no_drift",
+    ),
+    Mutation(
+        "verify: a gap whose event is pending is drift",
+        "tools/verify/compare.py",
+        "if n not in bodies and n not in self.gone]",
+        "if n not in self.gone]",
+        RACES + "test_events_that_are_committed_out_of_order_are_no_drift",
+    ),
+    Mutation(
+        "verify: what is parked is lost",
+        "tools/verify/log.py",
+        "            lost = [item for item in lost if item.entry.entry.position not in dead]\n",
+        "",
+        LOST + "test_a_parked_event_is_not_lost",
+    ),
+    Mutation(
+        "verify: a header is set although something has happened since",
+        LUA,
+        "    if (now[i] or '') ~= args[i] then\n",
+        "    if false then\n",
+        RACES + "test_a_header_is_not_put_right_by_what_is_no_longer_so",
+    ),
+    Mutation(
+        "verify: a repair lowers a counter",
+        LUA,
+        "    if counter and counter > tonumber(values[field]) then\n",
+        "    if false then\n",
+        RACES + "test_a_counter_never_goes_down",
+    ),
+    Mutation(
+        "verify: numbers that Redis gave are not kept from being given again",
+        "tools/verify/mending.py",
+        "    return Raised(header.next_sequence_number, header.version, header.epoch)\n",
+        "    return Raised()\n",
+        LOST + "test_numbers_that_redis_gave_are_never_given_again",
+    ),
+    Mutation(
+        "verify: a pending position is taken off that nobody has settled",
+        LUA,
+        "    if state == 'gone' or state == 'settled' then\n",
+        "    if state then\n",
+        RACES + "test_an_event_that_is_still_held_is_not_taken_off_its_pending_list",
+    ),
+    Mutation(
+        "verify: an acknowledged event is settled without being recorded",
+        "tools/verify/mending.py",
+        "[*settled_events(evidence), ",
+        "[",
+        LOST + "test_an_acknowledged_event_that_still_is_pending_is_stored_and_settled",
+    ),
+    Mutation(
+        "verify: a lost event is left where it is",
+        "tools/verify/log.py",
+        "found += [item.finding(Kind.LOG_LOST) for item in lost]",
+        "lost = []",
+        LOST + "test_an_event_that_was_settled_and_never_stored_is_stored",
+    ),
+    Mutation(
+        "verify: the only copy of a message is dropped with its list",
+        "tools/verify/mending.py",
+        ", *events_of_list(evidence)]",
+        "]",
+        LOST + "test_a_row_that_was_lost_comes_back_from_the_log_or_from_the_cache",
+    ),
+    Mutation(
+        "verify: the record brings back what Redis knows to be deleted",
+        "tools/verify/salvage.py",
+        "        return [(_NOWHERE, ConversationDeleted(**about))]\n",
+        "        return []\n",
+        LOST + "test_a_delete_that_was_lost_is_final",
+    ),
+    Mutation(
+        "verify: Redis is compared while PostgreSQL has the say",
+        "tools/verify/command.py",
+        "            if not await parts.record.log_has_the_say():\n",
+        "            if False:\n",
+        COMMAND + "test_it_does_not_run_while_postgresql_has_the_say",
+    ),
+    Mutation(
+        "verify: a checkpoint that is only written at the end",
+        "tools/verify/run.py",
+        "        self._checkpoint.save(now=now)\n",
+        "        if now:\n            self._checkpoint.save(now=now)\n",
+        COMMAND + "test_a_run_that_was_killed_goes_on",
+    ),
+)
