@@ -71,6 +71,19 @@ async def test_an_acknowledged_event_that_still_is_pending_is_stored_and_settled
     await goes_on(scene, conversation, number=7)
 
 
+async def test_what_a_pending_list_still_names_is_stored_before_it_is_taken_off(scene: Stage) -> None:
+    """Also where the log is not walked: one conversation, judged and mended alone."""
+    conversation = await settled(scene)
+    await scene.append(conversation, "lost")
+    await swallow(scene, settle=False)
+    parts = parts_of(scene)
+    judged = await parts.conversations.judge(ALICE, conversation)
+    assert [finding.kind for finding in judged.found] == [Kind.PENDING_ORPHAN]
+    assert await parts.mender.mend(judged) == []
+    assert await scene.pool.fetchval("SELECT count(*) FROM messages") == 7
+    await is_clean(scene)
+
+
 async def test_a_whole_conversation_that_was_lost_is_stored(scene: Stage) -> None:
     """Its creation, too; also where only the header and the list still tell of it."""
     conversation = await scene.conversation(messages=3)

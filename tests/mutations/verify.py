@@ -80,7 +80,7 @@ MUTATIONS: Final = (
         "tools/verify/mending.py",
         "[*settled_events(evidence), ",
         "[",
-        LOST + "test_an_acknowledged_event_that_still_is_pending_is_stored_and_settled",
+        LOST + "test_what_a_pending_list_still_names_is_stored_before_it_is_taken_off",
     ),
     Mutation(
         "verify: a lost event is left where it is",
