@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.direct.history import DirectHistory
+from common.direct.listing import DirectListing
+from common.direct.publisher import DirectPublisher
+from common.direct.transactions import Guard, Transactions
 from common.history import History
 from common.listing import Listing
 from common.loading import Asker, CacheCounts, Loader
+from common.ports import HistoryPort, ListingPort, PublisherPort
+from common.postgres.pool import Pool
 from common.postgres.store import Store
 from common.publisher import Publisher
 from common.rebuild import Rebuilder
@@ -19,7 +25,16 @@ from common.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """All that can be done with conversations, over one connection to each server."""
+    """All that can be done with conversations, wherever they are kept."""
+
+    publisher: PublisherPort
+    history: HistoryPort
+    listing: ListingPort
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedConversations(Conversations):
+    """Conversations on the log, its caches and PostgreSQL, over one connection to each server."""
 
     publisher: Publisher
     history: History
@@ -36,7 +51,7 @@ def keys_for(settings: Settings) -> Keys:
 
 def assemble(
     settings: Settings, functions: Functions, store: Store, *, asker: Asker | None = None
-) -> Conversations:
+) -> LoggedConversations:
     """Wire publisher, reads and rebuilds. Without an `asker` this process does every rebuild itself."""
     redis = settings.redis
     keys = keys_for(settings)
@@ -51,11 +66,22 @@ def assemble(
     loader = Loader(rebuilder, asker)
     counts = CacheCounts()
     history = History(cache, store, rebuilder, loader, counts, length=redis.session_max_messages)
-    return Conversations(
+    return LoggedConversations(
         publisher=Publisher(EventLog(functions, keys, redis), store, rebuilder, history),
         history=history,
         listing=Listing(cache, store, loader, counts),
         loader=loader,
         rebuilder=rebuilder,
         counts=counts,
+    )
+
+
+def assemble_direct(settings: Settings, pool: Pool, *, guard: Guard | None = None) -> Conversations:
+    """Wire changes and reads on PostgreSQL alone. `guard` may refuse each of them; see `Transactions`."""
+    transactions = Transactions(pool, guard)
+    ttl = settings.redis.idempotency_ttl_seconds
+    return Conversations(
+        publisher=DirectPublisher(transactions, key_ttl_seconds=ttl),
+        history=DirectHistory(transactions),
+        listing=DirectListing(transactions),
     )

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from common.domain.conversations import Header, finish_summary
-from common.domain.errors import InvalidCursor
-from common.domain.ids import ConversationId, UserId, parse_conversation_id
+from common.domain.cursors import ConversationList, make_cursor, parse_cursor
+from common.domain.ids import ConversationId, UserId
 from common.domain.paging import Page, merged_slice
 from common.loading import CacheCounts, Loader
 from common.postgres.store import Store
 from common.redis.cache import Beyond, Cache, ListRows
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationList:
-    """Rows of a conversation list, each a JSON object, newest first; a cursor where more follow."""
-
-    items: list[bytes]
-    next_cursor: str | None
 
 
 class Listing:
@@ -110,25 +100,6 @@ class Listing:
         ]
         union.sort(key=lambda header: header.order, reverse=True)
         return [_row(header) for header in union[:limit]]
-
-
-def make_cursor(last_modified_ms: int, conversation: ConversationId) -> str:
-    """Where a conversation list goes on: opaque to clients."""
-    return base64.urlsafe_b64encode(f"{last_modified_ms}.{conversation}".encode()).decode().rstrip("=")
-
-
-def parse_cursor(cursor: str) -> tuple[int, str]:
-    """The inverse of `make_cursor`. Raises InvalidCursor."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-        time, _, conversation = text.partition(".")
-        last_modified_ms = int(time)
-    except ValueError as error:
-        raise InvalidCursor("the cursor is not one that a reply gave") from error
-    if parse_conversation_id(conversation) is None or not 0 <= last_modified_ms < 2**53:
-        raise InvalidCursor("the cursor is not one that a reply gave")
-    return last_modified_ms, conversation
 
 
 def _row(header: Header) -> tuple[ConversationId, int, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pydantic_core import to_json
@@ -19,6 +18,7 @@ from common.domain.errors import (
 )
 from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
 from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
+from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 from common.history import History
 from common.postgres.store import Store
 from common.rebuild import Rebuilder
@@ -32,7 +32,6 @@ from common.redis.log import (
     Creation,
     EventLog,
     Gone,
-    Idempotency,
     Receipt,
     Taken,
 )
@@ -42,31 +41,6 @@ _FIRST_POLL_SECONDS: Final = 0.002
 _LONGEST_POLL_SECONDS: Final = 0.05
 
 Result = TypeVar("Result")
-
-
-class Unset:
-    """The type of UNSET: a field that a caller leaves as it is, where None is a value."""
-
-
-UNSET: Final = Unset()
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """An append's answer: the messages as stored, and where they stand on the log.
-
-    `known` of them were there before this call.
-    """
-
-    conversation_id: ConversationId
-    messages: list[bytes]
-    position: Position | None
-    known: int
-
-    @property
-    def replayed(self) -> bool:
-        """Whether all were there; `position` is then that of the first append, where it is still known."""
-        return self.known == len(self.messages)
 
 
 class Publisher:

@@ -19,5 +19,6 @@ async def persist(scene: Stage, user: UserId = ALICE) -> None:
     entries = await group.read_new(scene.redis.client, partition, "test", count=10_000, block_ms=1)
     recorded = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
     await BatchWriter(scene.pool).write(recorded)
-    settled = [Committed(r.position, r.event.user_id, r.event.conversation_id) for r in recorded]
+    pairs = zip(entries, recorded, strict=True)
+    settled = [Committed(entry.position, r.event.user_id, r.event.conversation_id) for entry, r in pairs]
     await group.committed(partition, settled)

@@ -1,4 +1,4 @@
-"""Conversations on real servers, with gates in the places where a race is decided."""
+"""LoggedConversations on real servers, with gates in the places where a race is decided."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.assembly import Conversations, assemble
+from common.assembly import LoggedConversations, assemble
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import numbered
 from common.postgres.pool import Pool, open_pool
@@ -76,7 +76,7 @@ class Stage:
     redis: RedisParts
     pool: Pool
     store: GatedStore
-    parts: Conversations
+    parts: LoggedConversations
     settings: Settings
 
     async def conversation(self, messages: int = 0, user: UserId = ALICE) -> ConversationId:
@@ -121,7 +121,7 @@ async def stage(settings: Settings, *, length: int = 50, lease_seconds: float = 
 
 
 @asynccontextmanager
-async def second_process(stage: Stage, store: Store | None = None) -> AsyncGenerator[Conversations]:
+async def second_process(stage: Stage, store: Store | None = None) -> AsyncGenerator[LoggedConversations]:
     """The parts of another process on the same servers: nothing in memory is shared with the first,
     but for the store where none is given."""
     client = RedisClient(stage.settings.redis.dsn)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from common.assembly import Conversations, assemble, keys_for
+from common.assembly import LoggedConversations, assemble, keys_for
 from common.domain.errors import TurnlogError
 from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
@@ -33,7 +33,7 @@ class Connections:
     keys: Keys
     group: ConsumerGroup
     pool: Pool
-    conversations: Conversations
+    conversations: LoggedConversations
 
 
 @asynccontextmanager

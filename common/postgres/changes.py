@@ -38,10 +38,10 @@ class Collision(Unstorable):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event and where it stands on the log."""
+    """An event and where it stands on the log; without a `position` it was never on it."""
 
     partition: int
-    position: Position
+    position: Position | None
     event: ConversationEvent | QueryLogged
 
 
@@ -140,8 +140,9 @@ def fold(recorded: Iterable[Recorded]) -> Changes:
     logs: dict[tuple[UserId, str], LogRow] = {}
     positions: dict[int, tuple[int, int]] = {}
     for item in recorded:
-        place = position_order(item.position)
-        positions[item.partition] = max(place, positions.get(item.partition, place))
+        if item.position is not None:
+            place = position_order(item.position)
+            positions[item.partition] = max(place, positions.get(item.partition, place))
         event = item.event
         if isinstance(event, QueryLogged):
             logs.setdefault((event.user_id, event.log_id), log_row(event, moment(event.at_ms)))

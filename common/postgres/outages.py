@@ -40,6 +40,14 @@ def judge(error: BaseException) -> Verdict:
     return Verdict.PERMANENT
 
 
+def connection_lost(error: StoreUnavailable) -> bool:
+    """Whether the connection went away under what was asked, so that nobody knows whether it was done."""
+    reason = error.__cause__
+    lost = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    shut_down = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+    return isinstance(reason, (*lost, *shut_down, ConnectionError))
+
+
 def took_too_long(error: BaseException) -> bool:
     """Whether a time limit struck: the same at once may never pass, less at once may."""
     reason = error.__cause__ if isinstance(error, StoreUnavailable) else error

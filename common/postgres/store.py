@@ -1,9 +1,9 @@
-"""What readers get from PostgreSQL, the record. Writing is the persister's alone: `writer.py`."""
+"""What readers get from PostgreSQL, the record. Writing is `writer.py`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,10 @@ MAX_UNDER_WAY: Final = 1000
 _LAST_PLACE: Final = (BIGINT_MAX, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
+Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
+"""Runs one statement with its arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A conversation and its newest messages, ascending, as they were at one moment."""
@@ -30,18 +34,15 @@ class Loaded:
     messages: list[Numbered]
 
 
-class Store:
-    """Reads of the record. Everything raises StoreUnavailable where PostgreSQL is away or too slow:
-    `deadline_seconds` are for all of it, a free connection and a new one included.
+class Queries:
+    """Reads of the record, over whatever runs a statement: a pool, or one connection's transaction.
 
     Another user's conversation is not there: every statement is about one user's rows only. Those
     with `excluding` leave out the rows that the caller knows better from what is pending.
     """
 
-    def __init__(self, pool: Pool, *, deadline_seconds: float | None = None) -> None:
-        self._pool = pool
-        self._deadline_seconds = deadline_seconds
-        self._running: set[asyncio.Task[list[asyncpg.Record]]] = set()
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch_rows = fetch
 
     async def load(self, user: UserId, conversation: ConversationId, limit: int) -> Loaded | None:
         """Header, of a deleted conversation too, and the newest `limit` messages, in one query."""
@@ -51,7 +52,7 @@ class Store:
         row = rows[0]
         newest_first = zip(row["numbers"] or (), row["payloads"] or (), strict=True)
         messages = sorted((Numbered(*pair) for pair in newest_first), key=lambda m: m.sequence_number)
-        return Loaded(_header(row), messages)
+        return Loaded(header_of(row), messages)
 
     async def window(
         self,
@@ -132,7 +133,7 @@ class Store:
         place = _LAST_PLACE if before is None else before
         offset = min(offset, BIGINT_MAX)
         rows = await self._fetch("conversations", user, *place, since_ms, excluding, offset, limit)
-        return [_header(row) for row in rows]
+        return [header_of(row) for row in rows]
 
     async def count_conversations(
         self, user: UserId, *, since_ms: int = 0, excluding: Sequence[str] = ()
@@ -140,12 +141,24 @@ class Store:
         """How many conversations `conversations` would go through."""
         return (await self._fetch("count_conversations", user, since_ms, excluding))[0][0]
 
+    async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._fetch_rows(statement(name), *arguments)
+
+
+class Store(Queries):
+    """Reads over a pool. Everything raises StoreUnavailable where PostgreSQL is away or too slow:
+    `deadline_seconds` are for all of it, a free connection and a new one included.
+    """
+
+    def __init__(self, pool: Pool, *, deadline_seconds: float | None = None) -> None:
+        super().__init__(self._run)
+        self._pool = pool
+        self._deadline_seconds = deadline_seconds
+        self._running: set[asyncio.Task[list[asyncpg.Record]]] = set()
+
     async def ping(self) -> None:
         """Return where PostgreSQL answers."""
         await self._run("SELECT 1")
-
-    async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
-        return await self._run(statement(name), *arguments)
 
     async def _run(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         if len(self._running) >= MAX_UNDER_WAY:
@@ -182,7 +195,8 @@ def _message(row: asyncpg.Record) -> Numbered:
     return Numbered(row["sequence_number"], row["payload"])
 
 
-def _header(row: asyncpg.Record) -> Header:
+def header_of(row: asyncpg.Record) -> Header:
+    """The header in a row of `conversations`, as the statements here select it."""
     return Header(
         id=ConversationId(row["id"]),
         state=State(row["title"], row["model"], row["metadata"], row["created_at_text"]),

@@ -12,6 +12,7 @@ from common.domain.conversations import Header, State
 from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, Overloaded
 from common.domain.ids import ConversationId, Position, UserId, position_order
 from common.domain.messages import NewMessage, preview_of
+from common.domain.publishing import Idempotency
 from common.redis.functions import Functions
 from common.redis.headers import header_from_reply
 from common.redis.keys import Keys
@@ -54,14 +55,6 @@ class Creation:
 
     token: str
     state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A client's key for one request, and the digest by which another request under it is noticed."""
-
-    key: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,6 @@ def main() -> None:
 def _check(settings: Settings) -> None:
     """Refuse here, once and in one line, what every worker would refuse."""
     make_authenticator(settings)
-    if not settings.uses_redis:
-        raise UnsafeConfiguration(
-            f"CHAT_HISTORY_MODE={settings.mode} without Redis is not supported yet:"
-            " use local, local_redis or redis, and leave REDIS_ENABLED alone"
-        )
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ from pydantic_core import to_json
 
 from common.domain.conversations import metadata_json
 from common.domain.ids import now_ms
-from common.history import History
-from common.listing import Listing
-from common.publisher import UNSET, Publisher
+from common.domain.publishing import UNSET
+from common.ports import HistoryPort, ListingPort, PublisherPort
 from common.settings import LimitsSettings
 from services.gateway import examples, problems
 from services.gateway.bodies import read_json
@@ -44,7 +43,7 @@ class Conversations:
     """A user's conversations."""
 
     def __init__(
-        self, history: History, listing: Listing, publisher: Publisher, limits: LimitsSettings
+        self, history: HistoryPort, listing: ListingPort, publisher: PublisherPort, limits: LimitsSettings
     ) -> None:
         self._history = history
         self._listing = listing

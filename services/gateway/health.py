@@ -48,7 +48,7 @@ class Health:
         summary="Ready",
         tag="operation",
         public=True,
-        successes={200: Success("Redis and PostgreSQL are there.", HealthSchema, examples.READY)},
+        successes={200: Success("What it needs is there.", HealthSchema, examples.READY)},
         problems=(problems.UNAVAILABLE,),
     )
     async def readyz(self, _: Call[Query]) -> Reply:

@@ -12,7 +12,7 @@ from falcon.asgi import Request
 
 from common.checks.errors import FieldError
 from common.domain.ids import ConversationId, MessageId, UserId, derived_id
-from common.redis.log import Idempotency
+from common.domain.publishing import Idempotency
 from services.gateway.problems import invalid
 
 HEADER: Final = "Idempotency-Key"

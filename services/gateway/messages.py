@@ -7,8 +7,8 @@ from typing import Any, Final
 from common.checks.errors import FieldError
 from common.domain.ids import now_ms
 from common.domain.messages import Message
-from common.history import History
-from common.publisher import Appended, Publisher
+from common.domain.publishing import Appended
+from common.ports import HistoryPort, PublisherPort
 from common.settings import LimitsSettings
 from services.gateway import examples, problems
 from services.gateway.bodies import read_json
@@ -37,8 +37,8 @@ class Messages:
 
     def __init__(
         self,
-        history: History,
-        publisher: Publisher,
+        history: HistoryPort,
+        publisher: PublisherPort,
         limits: LimitsSettings,
         *,
         persisted_wait_seconds: float,

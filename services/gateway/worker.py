@@ -8,10 +8,11 @@ from functools import partial
 from typing import Final
 
 from common.assembly import Conversations as Parts
-from common.assembly import assemble, keys_for
+from common.assembly import assemble, assemble_direct, keys_for
+from common.direct.remembering import keep_forgetting
 from common.inspection import inspection
 from common.observability.logging import configure_logging
-from common.postgres.pool import open_pool
+from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
@@ -48,30 +49,43 @@ def load_worker() -> Lifespan:
 async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
     """The application, connected; raises UnsafeConfiguration where it must not serve.
 
-    Redis may be away: it is then checked as soon as it is back, and the gateway is not ready before.
+    Redis, where it is used, may be away: it is then checked as soon as it is back, and the gateway is not
+    ready before.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.postgres, application_name="turnlog-gateway")
         )
         store = Store(pool, deadline_seconds=settings.gateway.store_deadline_seconds)
-        inspecting = await stack.enter_async_context(inspection(settings, pool))
-        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
-        stack.push_async_callback(client.aclose)
-        functions, keys = Functions(client), keys_for(settings)
-        redis = RedisReadiness(functions, keys)
-        await redis.first_try()
-        asker = MissAsker(
-            client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds
-        )
         access_log = AccessLog()
-        parts = assemble(settings, functions, store, asker=asker)
-        reporting = report_counts(parts.counts, CacheStats(client, keys))
-        pressure = Pressure(functions, keys, bounds_from(settings))
-        for work in (redis.run(), asker.listen(), access_log.run(), reporting, pressure.watch()):
-            await stack.enter_async_context(in_background(work))
-        health = Health({"redis": redis.probe, "postgres": store_probe(store)})
-        yield create_gateway(settings, parts, health, access_log)
+        await stack.enter_async_context(in_background(access_log.run()))
+        if settings.uses_redis:
+            parts, redis = await _with_redis(settings, stack, pool, store)
+            probes = {"redis": redis.probe, "postgres": store_probe(store)}
+        else:
+            parts = assemble_direct(settings, pool)
+            await stack.enter_async_context(in_background(keep_forgetting(pool)))
+            probes = {"postgres": store_probe(store)}
+        yield create_gateway(settings, parts, Health(probes), access_log)
+
+
+async def _with_redis(
+    settings: Settings, stack: AsyncExitStack, pool: Pool, store: Store
+) -> tuple[Parts, RedisReadiness]:
+    """The log and its caches, connected until `stack` ends."""
+    inspecting = await stack.enter_async_context(inspection(settings, pool))
+    client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
+    stack.push_async_callback(client.aclose)
+    functions, keys = Functions(client), keys_for(settings)
+    redis = RedisReadiness(functions, keys)
+    await redis.first_try()
+    asker = MissAsker(client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds)
+    parts = assemble(settings, functions, store, asker=asker)
+    reporting = report_counts(parts.counts, CacheStats(client, keys))
+    pressure = Pressure(functions, keys, bounds_from(settings))
+    for work in (redis.run(), asker.listen(), reporting, pressure.watch()):
+        await stack.enter_async_context(in_background(work))
+    return parts, redis
 
 
 def create_gateway(settings: Settings, parts: Parts, health: Health, access_log: AccessLog) -> App:

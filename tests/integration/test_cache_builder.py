@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.assembly import Conversations, assemble
+from common.assembly import LoggedConversations, assemble
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import new_conversation_id
 from common.domain.messages import numbered, parse_body
@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 class Gateway:
     """A gateway's parts, which ask a builder, and its own way to PostgreSQL."""
 
-    parts: Conversations
+    parts: LoggedConversations
     store: GatedStore
     asker: MissAsker
 

@@ -16,7 +16,8 @@ from common.domain.events import ConversationDeleted as DeletedEvent
 from common.domain.events import MessagesAppended
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import numbered, parse_body
-from common.redis.log import FRESH, IDS_ARE_FRESH, Checked, CheckIds, Cold, Creation, Gone, Idempotency, Taken
+from common.domain.publishing import Idempotency
+from common.redis.log import FRESH, IDS_ARE_FRESH, Checked, CheckIds, Cold, Creation, Gone, Taken
 from tests.redis_parts import ALICE, NOW, STATE, RedisParts, message, redis_parts
 
 

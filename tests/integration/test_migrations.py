@@ -98,6 +98,7 @@ async def test_every_key_of_users_data_begins_with_the_user(settings: Settings) 
         "renumbered",
         "query_logs",
         "unsettled",
+        "idempotency_keys",
     }
 
 

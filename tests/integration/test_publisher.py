@@ -17,9 +17,9 @@ from common.domain.errors import (
 )
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import new_message, numbered, parse_body
+from common.domain.publishing import Idempotency
 from common.redis.client import Argument
 from common.redis.group import Refusal
-from common.redis.log import Idempotency
 from common.settings import Settings
 from tests.persisting import persist
 from tests.redis_parts import ALICE, NOW, STATE, message

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.domain.conversations import State
+from common.domain.cursors import make_cursor, parse_cursor
 from common.domain.errors import ConversationNotFound, InvalidCursor
 from common.domain.ids import ConversationId, new_conversation_id
 from common.domain.messages import numbered, parse_body
-from common.listing import make_cursor, parse_cursor
 from common.redis.functions import library_source
 from common.redis.headers import HEADER_FIELDS
 from common.settings import Settings

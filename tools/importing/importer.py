@@ -10,7 +10,8 @@ from weakref import WeakValueDictionary
 from common.checks.errors import Invalid, NotJson
 from common.domain.errors import Busy, ConversationDeleted, ConversationNotFound, MessageIdConflict
 from common.domain.ids import ConversationId, UserId, now_ms
-from common.publisher import Appended, Publisher
+from common.domain.publishing import Appended
+from common.ports import PublisherPort
 from common.settings import LimitsSettings
 from tools.errors import CommandError
 from tools.importing.lines import Batch, ImportedConversation, Line, parse_line
@@ -32,7 +33,7 @@ class Importer:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: PublisherPort,
         limits: LimitsSettings,
         progress: Progress,
         *,

@@ -17,13 +17,25 @@ from tests.gateways import RunningGateway, running_gateway
 from tests.servers import TestServers
 
 URL = "/api/conversations"
+NOWHERE = SecretStr("redis://127.0.0.1:1/0")
+with_redis = pytest.mark.parametrize("kept", ["with Redis"], indirect=True)
+"""For a test of what there is with Redis only. Every other one holds for PostgreSQL alone, too."""
+without_redis = pytest.mark.parametrize("kept", ["PostgreSQL alone"], indirect=True)
+
+
+@pytest.fixture(params=["with Redis", "PostgreSQL alone"])
+def kept(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings of a gateway for each way to keep conversations. Where Redis is not used, none is there."""
+    if request.param == "with Redis":
+        return settings
+    return settings.model_copy(update={"redis_enabled": False, "redis": RedisSettings(url=NOWHERE)})
 
 
 @pytest.fixture
-async def gateway(settings: Settings) -> AsyncIterator[RunningGateway]:
+async def gateway(kept: Settings) -> AsyncIterator[RunningGateway]:
     """A gateway in local mode. No persister runs: what is appended stays pending."""
-    soon = settings.gateway.model_copy(update={"persisted_wait_seconds": 0.2})
-    async with running_gateway(settings.model_copy(update={"gateway": soon})) as gateway:
+    soon = kept.gateway.model_copy(update={"persisted_wait_seconds": 0.2})
+    async with running_gateway(kept.model_copy(update={"gateway": soon})) as gateway:
         yield gateway
 
 
@@ -58,21 +70,32 @@ class Target:
     own: str
     foreign: str
 
-    async def log_length(self) -> int:
-        """How many events there are on all partitions."""
+    async def changes(self) -> int:
+        """How many events there are on all partitions, or (without Redis) rows that they became."""
+        if not self.settings.uses_redis:
+            postgres = await asyncpg.connect(self.settings.postgres.dsn)
+            try:
+                return await postgres.fetchval(
+                    "SELECT (SELECT count(*) FROM messages) + (SELECT sum(version) FROM conversations)"
+                )
+            finally:
+                await postgres.close()
         keys = keys_for(self.settings)
         commands = [("XLEN", keys.events(partition)) for partition in range(keys.partitions)]
         return sum(await self.redis.call_together(*commands))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(servers: TestServers, _migrated_template: str) -> AsyncIterator[Target]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["with Redis", "PostgreSQL alone"])
+async def target(
+    request: pytest.FixtureRequest, servers: TestServers, _migrated_template: str
+) -> AsyncIterator[Target]:
     """One gateway for all tests of a module: for those that show that it takes no harm."""
     database = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(servers.admin_dsn)
     await admin.execute(f"CREATE DATABASE {database} TEMPLATE {_migrated_template}")
     dsn = servers.admin_dsn.rpartition("/")[0] + f"/{database}"
     settings = Settings(
+        redis_enabled=request.param == "with Redis",
         redis=RedisSettings(url=SecretStr(servers.valkey.dsn), key_prefix=database),
         postgres=PostgresSettings(url=SecretStr(dsn)),
         identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from common.settings import Settings
-from tests.gateways import problem_fields, running_gateway
+from tests.gateways import RunningGateway, problem_fields, running_gateway
+from tests.integration.gateway.conftest import with_redis, without_redis
 from tests.persisting import persist
 from tests.stage import stage
 from tests.waiting import wait_until
@@ -64,14 +65,19 @@ async def test_what_comes_back_is_what_was_sent(client: httpx.AsyncClient) -> No
         assert message.keys() - sent.keys() == {"id", "sequence_number", "created_at"}
 
 
-async def test_the_reply_to_an_append_is_what_a_read_gives(client: httpx.AsyncClient) -> None:
-    """Messages as stored, and where the event stands on the log."""
+async def test_the_reply_to_an_append_is_what_a_read_gives(
+    gateway: RunningGateway, client: httpx.AsyncClient
+) -> None:
+    """Messages as stored, and where the event stands on the log, if there is one."""
     path = await begin(client)
     reply = await client.post(path, json={"messages": [{"content": "a"}, {"content": "b"}]})
     assert reply.status_code == 201
     answer = reply.json()
     assert answer["conversation_id"] == path.split("/")[3]
-    assert answer["position"].count("-") == 1
+    if gateway.settings.uses_redis:
+        assert answer["position"].count("-") == 1
+    else:
+        assert answer["position"] is None
     assert "persisted" not in answer
     assert answer["messages"] == (await client.get(path)).json()["messages"]
 
@@ -279,6 +285,16 @@ async def test_an_append_can_wait_for_postgresql(settings: Settings) -> None:
     assert reply.json()["persisted"] is True
 
 
+@without_redis
+async def test_without_a_log_an_append_is_in_postgresql_at_once(client: httpx.AsyncClient) -> None:
+    """There is nothing to wait for."""
+    path = await begin(client)
+    reply = await client.post(path, params={"ack": "persisted"}, json={"content": "x"})
+    assert reply.status_code == 201
+    assert reply.json()["persisted"] is True
+
+
+@with_redis
 async def test_an_append_does_not_wait_for_ever(client: httpx.AsyncClient) -> None:
     """No persister runs here: 202 when the wait is over, and the messages are safe on the log."""
     path = await begin(client)

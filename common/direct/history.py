@@ -1,0 +1,105 @@
+"""Reads of messages from PostgreSQL alone."""
+
+from __future__ import annotations
+
+from common.direct.transactions import Transactions
+from common.domain.conversations import Header
+from common.domain.errors import ConversationNotFound
+from common.domain.ids import ConversationId, UserId
+from common.domain.messages import Numbered
+from common.domain.paging import Page
+from common.postgres.store import Loaded, Queries
+
+
+class DirectHistory:
+    """Reads of one conversation's messages and header; see `HistoryPort`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
+        """The newest `limit` messages, oldest first."""
+        async with self._transactions.one_read(user) as queries:
+            loaded = _living(await queries.load(user, conversation, limit), conversation)
+        return [message.served for message in loaded.messages]
+
+    async def window(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> list[bytes]:
+        """Messages between two sequence numbers, both exclusive, ascending.
+
+        With `after` the first `limit` of them; with `before` alone the last.
+        """
+        async with self._transactions.one_read(user) as queries:
+            found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
+        if not found:
+            # Nothing there, or no conversation: only here it takes a second statement to tell.
+            async with self._transactions.snapshot(user) as queries:
+                await _header(queries, user, conversation)
+                found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
+        return [message.served for message in found]
+
+    async def page(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        page: int,
+        page_size: int,
+        descending: bool = False,
+    ) -> Page:
+        """Page `page` (from 1) of the whole history."""
+        offset = (page - 1) * page_size
+        async with self._transactions.snapshot(user) as queries:
+            header = await _header(queries, user, conversation)
+            total = header.message_count
+            if offset >= total:
+                return Page([], total)
+            if total != header.next_sequence_number:
+                found = await queries.slice(
+                    user, conversation, offset=offset, limit=page_size, descending=descending
+                )
+            else:
+                # Without gaps the place is the number: nothing has to be counted off.
+                last = min(offset + page_size, total)
+                low, high = (total - last, total - offset) if descending else (offset, last)
+                found = await _window(
+                    queries, user, conversation, after=low - 1, before=high, limit=page_size
+                )
+                found = found[::-1] if descending else found
+        return Page([message.served for message in found], total)
+
+    async def header(self, user: UserId, conversation: ConversationId) -> Header:
+        """Title, model, times and counts."""
+        async with self._transactions.one_read(user) as queries:
+            return await _header(queries, user, conversation)
+
+
+async def _window(
+    queries: Queries,
+    user: UserId,
+    conversation: ConversationId,
+    *,
+    after: int | None,
+    before: int | None,
+    limit: int,
+) -> list[Numbered]:
+    return await queries.window(
+        user, conversation, after=after, before=before, limit=limit, newest=after is None
+    )
+
+
+async def _header(queries: Queries, user: UserId, conversation: ConversationId) -> Header:
+    return _living(await queries.load(user, conversation, 0), conversation).header
+
+
+def _living(loaded: Loaded | None, conversation: ConversationId) -> Loaded:
+    if loaded is None or loaded.header.deleted:
+        raise ConversationNotFound(conversation)
+    return loaded

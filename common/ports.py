@@ -1,0 +1,142 @@
+"""What a gateway needs of its stores: changes, reads of messages, lists.
+
+Two implementations: on the log and its caches (`common.publisher`, `history`, `listing`), and on
+PostgreSQL alone (`common.direct`). They answer the same: one suite of tests runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from common.domain.conversations import Header, State
+from common.domain.cursors import ConversationList
+from common.domain.ids import ConversationId, Position, UserId
+from common.domain.messages import NewMessage
+from common.domain.paging import Page
+from common.domain.publishing import UNSET, Appended, Idempotency, Unset
+
+
+class PublisherPort(Protocol):
+    """Changes one user's conversations. What returns is acknowledged: it will be in PostgreSQL.
+
+    Raises ConversationNotFound (absent, deleted or another user's), ConversationDeleted,
+    MessageIdConflict, IdempotencyKeyConflict, and the Busy family where a server that is needed is away.
+    """
+
+    async def create(
+        self,
+        user: UserId,
+        state: State,
+        *,
+        at_ms: int,
+        conversation_id: ConversationId | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> tuple[Header, bool]:
+        """Create a conversation; with True where one with this id was there, which is then the answer."""
+        ...
+
+    async def append(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Appended:
+        """Append `messages` to a conversation that is there, all or none."""
+        ...
+
+    async def append_to_new(
+        self,
+        user: UserId,
+        conversation_id: ConversationId | None,
+        state: State,
+        messages: Sequence[NewMessage],
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Appended:
+        """Append `messages`, creating the conversation in the same step where it is not there.
+
+        Without `conversation_id` it gets a fresh one.
+        """
+        ...
+
+    async def update(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        at_ms: int,
+        title: str | Unset | None = UNSET,
+        model: str | Unset | None = UNSET,
+        metadata: bytes | Unset = UNSET,
+    ) -> Header:
+        """Change what is set; `metadata` is JSON text."""
+        ...
+
+    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position | None:
+        """Delete a conversation for ever. The position is that of the event, where there is a log."""
+        ...
+
+    async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
+        """Wait until PostgreSQL has these messages; False where it has not `within` seconds."""
+        ...
+
+
+class HistoryPort(Protocol):
+    """Reads of one conversation's messages and header.
+
+    Raises ConversationNotFound (absent, deleted or another user's: one answer) and the Busy family.
+    """
+
+    async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
+        """The newest `limit` messages, oldest first."""
+        ...
+
+    async def window(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int | None,
+        before: int | None,
+        limit: int,
+    ) -> list[bytes]:
+        """Messages between two sequence numbers, both exclusive, ascending.
+
+        With `after` the first `limit` of them; with `before` alone the last.
+        """
+        ...
+
+    async def page(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        page: int,
+        page_size: int,
+        descending: bool = False,
+    ) -> Page:
+        """Page `page` (from 1) of the whole history."""
+        ...
+
+    async def header(self, user: UserId, conversation: ConversationId) -> Header:
+        """Title, model, times and counts."""
+        ...
+
+
+class ListingPort(Protocol):
+    """Reads of the lists of users' conversations. Raises InvalidCursor and the Busy family."""
+
+    async def after_cursor(
+        self, user: UserId, *, limit: int, cursor: str | None = None, since_ms: int = 0
+    ) -> ConversationList:
+        """The user's conversations, last modified first, from `cursor` on."""
+        ...
+
+    async def page(self, user: UserId, *, page: int, page_size: int, since_ms: int = 0) -> Page:
+        """Page `page` (from 1) of the user's conversations, last modified first."""
+        ...
