@@ -27,6 +27,7 @@ from common.redis.server import prepare_server
 from common.settings import Settings
 from tests.persisters import restartable, running_persister
 from tests.redis_parts import ALICE, NOW, STATE, redis_parts
+from tests.rollbacks import rounds
 from tests.rolled_back import OwnRedis, Process, own_redis, persevering, process, using
 from tests.waiting import wait_until
 from tools.embedded.server import free_port
@@ -378,3 +379,12 @@ async def _commit(one: Process, entries: list[Entry]) -> None:
     await one.group.committed(
         partition, [Committed(entry.position, ALICE, event.conversation_id) for entry, event in names]
     )
+
+
+async def test_cut_back_again_and_again_nothing_is_lost_or_given_twice(
+    own: Settings, redis: OwnRedis
+) -> None:
+    """`python -m tests.rollbacks` in small: appends to many conversations, then any earlier moment."""
+    report = await rounds(own, redis, times=2, seed=1, seconds=0.3)
+    assert report.numbers
+    assert report.good, report

@@ -176,6 +176,31 @@ async def test_a_message_that_was_moved_and_deleted_does_not_come_back(pool: Poo
     assert [row["id"] for row in messages] == ["lost0"]
 
 
+async def test_a_late_message_comes_after_all_that_the_record_has(pool: Pool) -> None:
+    """Its batch knows of no number but its own."""
+    trunk = History(next(fresh_users), CONVERSATION)
+    lost, after = (Branch(name, replace(trunk, events=[])) for name in ("lost", "after"))
+    lost.append(3)
+    after.append(1)
+    for branch in (lost, after):
+        await BatchWriter(pool).write(recorded(branch.history.events))
+    messages = (await rows_of(pool, trunk.user))["messages"]
+    assert [row["id"] for row in messages] == ["lost0", "lost1", "lost2", "after0"]
+
+
+async def test_the_number_of_a_message_that_was_deleted_is_not_its_successor_s_end(pool: Pool) -> None:
+    """A message that was given the number of a deleted one was not deleted with it."""
+    trunk = History(next(fresh_users), CONVERSATION)
+    lost, after = (Branch(name, replace(trunk, events=[])) for name in ("lost", "after"))
+    lost.append(1)
+    lost.remove(0)
+    after.append(1)
+    for branch in (lost, after):
+        await BatchWriter(pool).write(recorded(branch.history.events))
+    messages = (await rows_of(pool, trunk.user))["messages"]
+    assert [(row["id"], row["sequence_number"]) for row in messages] == [("after0", 1)]
+
+
 async def test_an_id_with_another_body_is_still_refused(pool: Pool) -> None:
     """At whatever number: one of the two would be dropped."""
     trunk = History(next(fresh_users), CONVERSATION)
