@@ -203,6 +203,42 @@ async def test_kill_in_the_middle_of_a_batch_loses_nothing(
     assert await contents(pool, conversation) == ["a", "b"]
 
 
+async def test_a_persister_that_was_stopped_changes_nothing_when_it_wakes(
+    settings: Settings, redis: RedisParts, pool: Pool
+) -> None:
+    """Frozen in the middle of a batch, it is taken over from; awake, it writes it late, for nothing."""
+    conversation = await redis.conversation()
+    async with running_persister(settings):
+        await wait_settled(redis)
+    texts = [str(i) for i in range(30)]
+    async with pool.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT 1 FROM conversations FOR UPDATE")
+        process = persister_process(settings)
+        await append(redis, conversation, *texts)
+        await wait_until(lambda: _writer_waits(pool))
+        process.send_signal(signal.SIGSTOP)
+        await holder.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'turnlog-persister' AND wait_event_type = 'Lock'"
+        )
+    impatient = PersisterSettings(block_ms=20, claim_min_idle_seconds=0.1)
+    async with running_persister(settings.model_copy(update={"persister": impatient})):
+        await wait_settled(redis)
+    assert await contents(pool, conversation) == texts
+    before = await pool.fetch("SELECT * FROM conversations")
+    process.send_signal(signal.SIGCONT)
+    await append(redis, conversation, "after")
+    await wait_settled(redis)
+    process.send_signal(signal.SIGTERM)
+    _, said = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 0, said.decode()
+    assert b"stopped_before_all_was_written" not in said
+    assert await contents(pool, conversation) == [*texts, "after"]
+    [row], [old] = await pool.fetch("SELECT * FROM conversations"), before
+    assert (row["message_count"], row["version"]) == (31, old["version"] + 1)
+    assert await dead_letters(redis) == []
+
+
 async def test_a_batch_that_takes_too_long_is_written_in_parts(
     settings: Settings, redis: RedisParts, pool: Pool
 ) -> None:
