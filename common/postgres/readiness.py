@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from common.domain.errors import StoreUnavailable
+from common.postgres.durability import postgres_weaknesses
 from common.postgres.log_identity import claim_partitions
 from common.postgres.migrations import SchemaOutdated, check_schema
 from common.postgres.pool import Pool
@@ -38,3 +39,12 @@ async def record_when_there(pool: Pool, partitions: int, stop: asyncio.Event) ->
         else:
             return True
     return False
+
+
+async def warn_of_weaknesses(pool: Pool) -> None:
+    """Say once what of the server's settings may lose what was committed."""
+    try:
+        for weakness in await postgres_weaknesses(pool):
+            log.warning(weakness.name, consequence=weakness.consequence, remedy=weakness.remedy)
+    except StoreUnavailable as error:
+        log.debug("postgres_settings_not_known", reason=str(error))

@@ -15,8 +15,8 @@ from common.domain.ids import ConversationId, Position, UserId
 from common.redis.client import Ask, Command
 from common.redis.functions import Functions
 from common.redis.group import GROUP
+from common.redis.info import parse_info
 from common.redis.keys import Keys, UserKey
-from common.redis.server import parse_info
 
 PAGE: Final = 500
 LEASE_MS: Final = 5_000

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
 from common.redis.client import RedisClient
+from common.redis.durability import redis_weaknesses
 from common.redis.functions import Functions
+from common.redis.info import parse_info
 from common.redis.keys import Keys
 
 OLDEST_VERSION: Final = (7, 0)
@@ -34,6 +36,9 @@ async def prepare_server(functions: Functions, keys: Keys) -> None:
     await claim_partitions(functions.client, keys)
     if not await functions.is_current():
         await functions.load()
+    for weakness in await redis_weaknesses(functions.client):
+        say = log.info if weakness.minor else log.warning
+        say(weakness.name, consequence=weakness.consequence, remedy=weakness.remedy)
 
 
 async def prepare_when_there(functions: Functions, keys: Keys, stop: asyncio.Event) -> bool:
@@ -52,7 +57,7 @@ async def prepare_when_there(functions: Functions, keys: Keys, stop: asyncio.Eve
 
 
 async def check_policy(client: RedisClient) -> None:
-    """Refuse an eviction policy that may take the log itself; warn of a log that is not on disk."""
+    """Refuse an eviction policy that may take the log itself, and a server that is a replica."""
     facts = parse_info(await client.call("INFO"))
     version = facts.get("redis_version", "0.0")
     if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
@@ -63,12 +68,9 @@ async def check_policy(client: RedisClient) -> None:
             f"Redis runs with maxmemory-policy {policy}: under memory pressure it would evict the event "
             "log itself. Set maxmemory-policy to noeviction (or a volatile-* policy)."
         )
-    if facts.get("aof_enabled") == "0":
-        log.warning(
-            "redis_without_aof",
-            consequence="a crash of Redis loses acknowledged messages that are not yet in PostgreSQL",
-            remedy="appendonly yes, appendfsync always",
-        )
+    if facts.get("role", "master") != "master":
+        # It may be promoted at any time: then it is what it should be.
+        raise LogUnavailable("Redis is a replica: REDIS_URL must name the primary")
 
 
 async def claim_partitions(client: RedisClient, keys: Keys) -> None:
@@ -81,9 +83,3 @@ async def claim_partitions(client: RedisClient, keys: Keys) -> None:
             f"the log in Redis has {found} partitions, REDIS_PARTITIONS says {keys.partitions}: "
             f"set REDIS_PARTITIONS={found}"
         )
-
-
-def parse_info(text: Any) -> dict[str, str]:
-    """The reply of INFO as a dict."""
-    lines = (line.partition(":") for line in bytes(text).decode().splitlines())
-    return {name: value for name, separator, value in lines if separator}

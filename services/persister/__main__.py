@@ -15,7 +15,7 @@ from common.domain.ids import now_ms
 from common.inspection import inspection
 from common.postgres.authority import AuthorityStore
 from common.postgres.pool import Pool, open_pool
-from common.postgres.readiness import record_when_there
+from common.postgres.readiness import record_when_there, warn_of_weaknesses
 from common.postgres.writer import BatchWriter
 from common.redis.breaker import BreakerBoard
 from common.redis.client import Admit, RedisClient
@@ -45,6 +45,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         keys = keys_for(settings)
         if not await record_when_there(pool, keys.partitions, stop):
             return
+        await warn_of_weaknesses(pool)
         if not await prepare_when_there(functions, keys, stop):
             return
         block_seconds = settings.persister.block_ms / 1000

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+import structlog.testing
 
 from common.domain.errors import UnsafeConfiguration
+from common.redis.durability import redis_weaknesses
 from common.redis.functions import Functions
+from common.redis.info import parse_info
 from common.redis.keys import Keys
-from common.redis.server import parse_info, prepare_server, prepare_when_there
+from common.redis.server import prepare_server, prepare_when_there
 from tests.redis_parts import RedisParts, redis_parts
 
 
@@ -71,3 +74,28 @@ def test_info_is_read_as_it_is_written() -> None:
         "db0": "keys=1",
         "path": "/a:b",
     }
+
+
+@pytest.mark.parametrize(
+    ("weaker", "ours", "name", "said"),
+    [
+        ("appendfsync everysec", "always", "redis_fsync_everysec", "up to one second"),
+        ("appendfsync no", "always", "redis_fsync_no", "power failure or kernel crash"),
+        ("appendonly no", "yes", "redis_without_aof", "not yet in PostgreSQL are lost"),
+    ],
+)
+async def test_a_server_that_may_lose_messages_is_warned_of(
+    redis: RedisParts, weaker: str, ours: str, name: str, said: str
+) -> None:
+    """With what exactly may be lost; the server that we start ourselves may lose nothing."""
+    assert [w.name for w in await redis_weaknesses(redis.client) if not w.minor] == []
+    setting, value = weaker.split()
+    await redis.client.call("CONFIG", "SET", setting, value)
+    try:
+        with structlog.testing.capture_logs() as logs:
+            await prepare_server(redis.functions, redis.keys)
+    finally:
+        await redis.client.call("CONFIG", "SET", setting, ours)
+    [line] = [line for line in logs if line["log_level"] == "warning"]
+    assert line["event"] == name
+    assert said in line["consequence"]

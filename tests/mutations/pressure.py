@@ -156,4 +156,11 @@ MUTATIONS: Final = (
         "                if False:\n",
         "tests/integration/test_cache_builder.py::test_what_nobody_waits_for_any_more_is_not_built",
     ),
+    Mutation(
+        "durability: a server that syncs once a second is not warned of",
+        "common/redis/durability.py",
+        '    if fsync == "always":\n',
+        "    if True:\n",
+        "tests/integration/test_redis_server.py::test_a_server_that_may_lose_messages_is_warned_of",
+    ),
 )

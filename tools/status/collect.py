@@ -21,9 +21,9 @@ from common.redis.breaker import BreakerBoard
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
+from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.redis.pressure import Bounds, Pressure
-from common.redis.server import parse_info
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
 from tools.status.problems import problems_of, problems_of_authority
