@@ -172,11 +172,11 @@ async def test_a_gateway_listens_again_whatever_its_connection_died_of(settings:
 async def test_what_nobody_waits_for_any_more_is_not_built(settings: Settings) -> None:
     """Its reader gave up while no builder was there; what is asked for now comes at once."""
     async with stage(settings) as scene, gateway(scene, wait_seconds=0.05) as impatient:
-        conversation = await scene.conversation(messages=1)
+        given_up, wanted = await scene.conversation(messages=1), await scene.conversation(messages=1)
         await persist(scene)
         await scene.drop_caches()
-        assert await impatient.parts.history.recent(ALICE, conversation, 20)
+        assert await impatient.parts.history.recent(ALICE, given_up, 20)
         await scene.drop_caches()
         async with gateway(scene, wait_seconds=10) as patient, builder(scene):
-            assert await patient.parts.history.recent(ALICE, conversation, 20)
+            assert await patient.parts.history.recent(ALICE, wanted, 20)
         assert scene.store.loads == 1

@@ -147,7 +147,7 @@ MUTATIONS: Final = (
         "services/gateway/app.py",
         '    if described.method == "GET" and read_seconds is not None:\n',
         "    if False:\n",
-        OVERLOAD + "test_a_read_that_postgresql_does_not_answer_has_one_deadline",
+        "tests/unit/gateway/test_app.py::test_a_read_has_one_deadline",
     ),
     Mutation(
         "bounds: what nobody waits for any more is built",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
@@ -167,3 +168,21 @@ async def test_an_operation_cannot_be_there_twice() -> None:
     """One of the two would never be reached."""
     with pytest.raises(ValueError, match="twice"):
         app_of(Private(), Private())
+
+
+class Stuck:
+    """A resource that never has its answer."""
+
+    @operation("GET", "/stuck", summary="Wait", tag="test", public=True, successes=OK)
+    async def wait(self, _: Call[Query]) -> Reply:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_read_has_one_deadline() -> None:
+    """Whatever it waits for."""
+    app = create_app([Stuck()], make_authenticator(Settings()), AccessLog(), read_seconds=0.05)
+    async with asyncio.timeout(10):
+        reply = await ask(app, "/stuck")
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
