@@ -351,6 +351,8 @@ async def test_a_number_that_was_given_again_is_given_up(own: Settings, redis: O
         await redis.cut_back(size)
         assert await one.append(conversation, "c") == 2
         await _commit(one, held)
+        # A list that shows the later one where the lost one stands is cached until the later one moves.
+        assert await one.numbers(conversation) == [0, 1, 2]
         async with running_persister(own):
             await one.settled()
         for reader in (one, other):
