@@ -72,10 +72,11 @@ async def test_an_acknowledged_event_that_still_is_pending_is_stored_and_settled
 
 
 async def test_what_a_pending_list_still_names_is_stored_before_it_is_taken_off(scene: Stage) -> None:
-    """Also where the log is not walked: one conversation, judged and mended alone."""
+    """Also where the log is not walked: one conversation, judged and mended alone, with no list to help."""
     conversation = await settled(scene)
     await scene.append(conversation, "lost")
     await swallow(scene, settle=False)
+    await scene.drop(scene.redis.keys.messages(ALICE, conversation))
     parts = parts_of(scene)
     judged = await parts.conversations.judge(ALICE, conversation)
     assert [finding.kind for finding in judged.found] == [Kind.PENDING_ORPHAN]
@@ -246,12 +247,10 @@ async def test_a_parked_event_is_not_lost(scene: Stage) -> None:
 async def test_what_is_only_in_redis_and_waits_is_no_drift(scene: Stage) -> None:
     """New conversations, renamed ones, deleted ones, all of it pending; cold ones; a list that outlived its
     header."""
+    old, gone, cold = [await settled(scene) for _ in range(3)]
     await scene.conversation(messages=3)
-    old = await settled(scene)
     await scene.parts.publisher.update(ALICE, old, at_ms=NOW + 1, title="Renamed")
-    gone = await settled(scene)
     await scene.parts.publisher.delete(ALICE, gone, at_ms=NOW + 2)
-    cold = await settled(scene)
     await scene.drop(scene.redis.keys.conversation(ALICE, cold).header)
     await is_clean(scene)
     await persist(scene)
