@@ -11,6 +11,7 @@ from tools.drain import drain
 from tools.errors import CommandError
 from tools.importing.command import import_command
 from tools.lock import lock
+from tools.replay.command import replay
 from tools.status.command import status
 from tools.token import token
 from tools.up.command import up
@@ -37,6 +38,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(chaos.chaos)
 app.command("import")(import_command)
+app.command()(replay)
 app.command()(status)
 app.command()(verify)
 app.command()(drain)

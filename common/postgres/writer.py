@@ -50,8 +50,10 @@ class BatchWriter:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def write(self, events: Sequence[Recorded]) -> frozenset[ConversationKey]:
-        """Commit all of `events`, or none.
+    async def write(
+        self, events: Sequence[Recorded], *, positions: bool = True
+    ) -> frozenset[ConversationKey]:
+        """Commit all of `events`, or none. Without `positions` where they are not of this record's log.
 
         Returns the conversations in which a message stands at another number than its event says: what
         Redis shows of them is not so.
@@ -63,7 +65,7 @@ class BatchWriter:
                 self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="read_committed"),
             ):
-                return await apply(connection, events)
+                return await apply(connection, events, positions=positions)
 
     async def reserve(self, event: ConversationEvent) -> bool:
         """See that the numbers of an event that is given up are never given again.
@@ -81,7 +83,9 @@ class BatchWriter:
         return found is not None
 
 
-async def apply(connection: Connection, events: Iterable[Recorded]) -> frozenset[ConversationKey]:
+async def apply(
+    connection: Connection, events: Iterable[Recorded], *, positions: bool = True
+) -> frozenset[ConversationKey]:
     """Write `events` inside the caller's transaction, which must be READ COMMITTED."""
     changes = fold(events)
     if changes.users:
@@ -92,7 +96,8 @@ async def apply(connection: Connection, events: Iterable[Recorded]) -> frozenset
     if changes.logs:
         columns = ("user_id", "log_id", "conversation_id", "at", "tokens_used", "latency_ms", "payload")
         await _run(connection, "add_query_logs", _arrays(changes.logs, *columns))
-    await _advance_positions(connection, changes)
+    if positions:
+        await _advance_positions(connection, changes)
     return renumbered
 
 

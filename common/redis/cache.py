@@ -114,6 +114,14 @@ class Cache:
             return None
         return header_from_reply(conversation, cast("list[bytes]", fields))
 
+    async def drop_conversation(self, user: UserId, conversation: ConversationId) -> bool:
+        """Drop what is cached of a conversation, and its user's list. True where its header stays.
+
+        It stays while anything is pending, because nobody else has its counters then, and goes after.
+        """
+        keys = self._keys.conversation(user, conversation)
+        return bool(await self._functions.call("drop_conversation", keys))
+
     async def load_begin(
         self,
         user: UserId,

@@ -56,7 +56,7 @@ async def test_any_delivery_ends_in_the_same_rows(
     """Shuffled, repeated, cut into batches, and written by several at once: as if in order, once."""
     calm, wild = next(fresh_users), next(fresh_users)
     conversations = [ConversationId(f"00000000-0000-0000-0000-00000000000{i}") for i in range(len(steps))]
-    history = [_play(calm, *args) for args in zip(conversations, steps, strict=True)]
+    history = [play(calm, *args) for args in zip(conversations, steps, strict=True)]
     events = recorded(event for one in history for event in one)
     for item in events:
         await BatchWriter(pool).write([item])
@@ -97,7 +97,7 @@ async def _compare_with_domain(pool: Pool, user: UserId, histories: list[Events]
         assert stored.message_count == len(loaded.messages)
 
 
-def _play(user: UserId, conversation: ConversationId, plan: tuple[list[Any], bool]) -> Events:
+def play(user: UserId, conversation: ConversationId, plan: tuple[list[Any], bool]) -> Events:
     """The events of one conversation that lives as `plan` says."""
     steps, delete = plan
     history = History(user, conversation)

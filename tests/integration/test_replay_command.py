@@ -1,0 +1,137 @@
+"""`turnlog replay` as a real process: killed and resumed, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from common.postgres.migrations import migrate
+from common.postgres.writer import BatchWriter
+from common.settings import Settings
+from tests.e2e.commands import run
+from tests.instances import turnlog
+from tests.record import NOW, pool_of
+from tests.replays import ALICE, all_rows, put_on_log, put_poison, rich_history
+from tests.stage import Stage, stage
+from tests.waiting import wait_until
+from tools.paths import ROOT
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncGenerator[Stage]:
+    async with stage(settings) as made:
+        placed = await put_on_log(made.redis.client, made.redis.keys, rich_history())
+        await BatchWriter(made.pool).write(placed)
+        yield made
+
+
+@pytest.fixture
+def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
+    """The servers of the scene, as a command finds them."""
+    return {
+        "REDIS_URL": settings.redis.dsn,
+        "DATABASE_URL": settings.postgres.dsn,
+        "TURNLOG_DATA_DIR": str(tmp_path / "data"),
+    }
+
+
+async def test_killed_and_started_again_it_goes_on(
+    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str, settings: Settings, tmp_path: Path
+) -> None:
+    """With -9, in the middle: the second run begins where the first one stopped, and all rows are there."""
+    await migrate(empty_postgres_dsn)
+    noted = tmp_path / "replay.json"
+    command = (
+        *("replay", "--from", "log", "--to", "record", "--target-database-url", empty_postgres_dsn),
+        *("--checkpoint", str(noted)),
+    )
+    slow = subprocess.Popen(
+        turnlog(*command, "--rate", "4"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        await wait_until(noted.exists, timeout_seconds=60)
+    finally:
+        slow.kill()
+        await asyncio.to_thread(slow.wait)
+    done = await asyncio.to_thread(run, *command, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" in done.stderr
+    assert f"read {len(rich_history())}," in done.stdout
+    assert not noted.exists()
+    there = settings.postgres.model_copy(update={"url": SecretStr(empty_postgres_dsn)})
+    async with pool_of(settings.model_copy(update={"postgres": there})) as other:
+        assert await all_rows(other) == await all_rows(scene.pool)
+        assert await other.fetch("SELECT * FROM committed_positions") == []
+
+
+async def test_poison_is_in_the_exit_status(scene: Stage, environment: dict[str, str]) -> None:
+    """And in the summary; a whole replay over the full database otherwise changes nothing."""
+    await put_poison(scene.redis.client, scene.redis.keys, ALICE, f"{NOW + 5000}-0")
+    before = await all_rows(scene.pool)
+    command = ("replay", "--from", "log", "--to", "record")
+    done = await asyncio.to_thread(run, *command, environment=environment)
+    assert done.returncode == 1
+    assert f"position {NOW + 5000}-0" in done.stderr
+    assert "refused 1" in done.stdout
+    assert await all_rows(scene.pool) == before
+
+
+REFUSED = [
+    ("--from log --to stream", "needs --target-redis-url"),
+    ("--from record --to stream --target-redis-url redis://x", "takes --from log only"),
+    ("--from record --to record", "changes nothing"),
+    ("--from log --to caches --target-database-url postgresql://x", "is for --to record"),
+    ("--from log --to record --target-redis-url redis://x", "is for --to stream"),
+    ("--from record --to stdout --first 1-0", "--first and --last are positions"),
+    ("--from log --to stdout --last x", "--last must be a position"),
+    ("--from log --to stdout --since yesterday", "--since must be"),
+    ("--from log --to stdout --since 2026-02-01 --until 2026-01-01", "--since is later"),
+    ("--from log --to stdout --conversation 7", "--conversation must be a UUID"),
+]
+
+
+def test_what_makes_no_sense_is_refused_with_one_line() -> None:
+    """Before anything is connected to."""
+    from typer.testing import CliRunner
+
+    from tools.cli import app
+    from tools.errors import CommandError
+
+    for options, said in REFUSED:
+        done = CliRunner().invoke(app, ["replay", *options.split()])
+        assert isinstance(done.exception, CommandError), options
+        assert said in str(done.exception)
+        assert "\n" not in str(done.exception)
+
+
+async def test_the_own_redis_is_no_other_log(scene: Stage, environment: dict[str, str]) -> None:
+    """Whatever name it is given; and a database that is not migrated is no target."""
+    own = environment["REDIS_URL"].rstrip("/") + "/1"
+    done = await asyncio.to_thread(
+        run,
+        *("replay", "--from", "log", "--to", "stream", "--target-redis-url", own),
+        environment=environment,
+    )
+    assert (done.returncode, "own Redis" in done.stderr) == (1, True)
+
+
+async def test_a_target_must_be_migrated(
+    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str
+) -> None:
+    """It is said how."""
+    done = await asyncio.to_thread(
+        run,
+        *("replay", "--from", "record", "--to", "record", "--target-database-url", empty_postgres_dsn),
+        environment=environment,
+    )
+    assert (done.returncode, "turnlog migrate" in done.stderr) == (1, True)

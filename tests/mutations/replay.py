@@ -1,0 +1,89 @@
+"""The defences of replays: nothing twice, nothing back, nothing left out."""
+
+from typing import Final
+
+from tests.mutations.mutation import Mutation
+
+REPLAY: Final = "tests/integration/test_replay.py::"
+COMMAND: Final = "tests/integration/test_replay_command.py::"
+RETELLING: Final = "tests/properties/test_retelling.py::test_rows_told_as_events_are_the_same_rows"
+
+MUTATIONS: Final = (
+    Mutation(
+        "replay: another database is told positions of our log",
+        "tools/replay/parts.py",
+        "    return RecordTarget(BatchWriter(pool), positions=False)\n",
+        "    return RecordTarget(BatchWriter(pool), positions=True)\n",
+        COMMAND + "test_killed_and_started_again_it_goes_on",
+    ),
+    Mutation(
+        "replay: an entry gets a new position in another log",
+        "tools/replay/to_stream.py",
+        '"XADD", events, item.position, *item.fields',
+        '"XADD", events, "*", *item.fields',
+        REPLAY + "test_another_log_gets_each_entry_once",
+    ),
+    Mutation(
+        "replay: one poison event takes its batch with it",
+        "tools/replay/targets.py",
+        "            elif len(part) > 1:\n",
+        "            elif False:\n",
+        REPLAY + "test_a_poison_event_is_reported_and_skipped",
+    ),
+    Mutation(
+        "replay: an event in another user's partition is taken",
+        "tools/replay/from_log.py",
+        "        if home != partition:\n",
+        "        if False:\n",
+        REPLAY + "test_an_event_in_another_users_partition_is_poison",
+    ),
+    Mutation(
+        "replay: a conversation counts as done before it is",
+        "tools/replay/from_record.py",
+        '(before or ("", "00000000-0000-0000-0000-000000000000"))',
+        '(row["user_id"], row["id"])',
+        REPLAY + "test_a_killed_replay_goes_on",
+    ),
+    Mutation(
+        "replay: another replay's checkpoint is believed",
+        "tools/replay/checkpoint.py",
+        "        if content.run != self._run:\n",
+        "        if False:\n",
+        REPLAY + "test_another_replays_checkpoint_is_refused",
+    ),
+    Mutation(
+        "replay: a header with pending events is dropped with the rest",
+        "common/redis/lua/replay.lua",
+        "  if redis.call('EXISTS', k.pending) == 1 then\n    redis.call('HSET', k.header, STALE, '1')\n",
+        "  if false then\n    redis.call('HSET', k.header, STALE, '1')\n",
+        REPLAY + "test_caches_keep_what_only_redis_knows",
+    ),
+    Mutation(
+        "replay: its own log is taken for another one",
+        "tools/replay/parts.py",
+        "        if await _run(client) == await _run(log.client):\n",
+        "        if False:\n",
+        COMMAND + "test_the_own_redis_is_no_other_log",
+    ),
+    Mutation(
+        "retelling: an edited message is told as an append",
+        "common/postgres/retelling.py",
+        '        if message["edited"]:\n',
+        "        if False:\n",
+        RETELLING,
+    ),
+    Mutation(
+        "retelling: numbers that were given are not told",
+        "common/postgres/retelling.py",
+        '    events.append(_counters(row, row["version"], row["last_modified_ms"]))\n',
+        "",
+        RETELLING,
+    ),
+    Mutation(
+        "retelling: tombstones are not told",
+        "common/postgres/retelling.py",
+        "            yield [removal(row, tombstone) for tombstone in tombstones]\n",
+        "            yield []\n",
+        RETELLING,
+    ),
+)
