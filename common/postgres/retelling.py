@@ -21,6 +21,7 @@ from common.domain.events import (
     ConversationEvent,
     ConversationTruncated,
     MessageBody,
+    MessageDeleted,
     MessageEdited,
     MessagesAppended,
     QueryLogged,
@@ -89,9 +90,9 @@ class Retelling:
         while messages := await self._fetch("replay_messages", *key, last, PAGE):
             last = messages[-1]["sequence_number"]
             yield list(message_events(row, messages))
-        last = -1
-        while tombstones := await self._fetch("replay_tombstones", *key, last, PAGE):
-            last = tombstones[-1]["version"]
+        place = -1, -1
+        while tombstones := await self._fetch("replay_tombstones", *key, *place, PAGE):
+            place = tombstones[-1]["version"], tombstones[-1]["from_sequence"]
             yield [removal(row, tombstone) for tombstone in tombstones]
         for now in await self._fetch("replay_conversation", *key):
             yield last_events(now)
@@ -136,8 +137,14 @@ def message_events(row: Row, messages: Sequence[Row]) -> Iterator[ConversationEv
         yield _appended(row, group)
 
 
-def removal(row: Row, tombstone: Row) -> ConversationTruncated:
-    """Numbers that are gone."""
+def removal(row: Row, tombstone: Row) -> ConversationTruncated | MessageDeleted:
+    """A message that is gone, or numbers."""
+    if tombstone["message_id"] is not None:
+        return MessageDeleted(
+            **_about(row, tombstone["version"]),
+            message_id=tombstone["message_id"],
+            sequence_number=tombstone["from_sequence"],
+        )
     return ConversationTruncated(
         **_about(row, tombstone["version"]),
         after_sequence_number=tombstone["from_sequence"] - 1,

@@ -50,10 +50,8 @@ class BatchWriter:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def write(
-        self, events: Sequence[Recorded], *, positions: bool = True
-    ) -> frozenset[ConversationKey]:
-        """Commit all of `events`, or none. Without `positions` where they are not of this record's log.
+    async def write(self, events: Sequence[Recorded]) -> frozenset[ConversationKey]:
+        """Commit all of `events`, or none.
 
         Returns the conversations in which a message stands at another number than its event says: what
         Redis shows of them is not so.
@@ -65,7 +63,7 @@ class BatchWriter:
                 self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="read_committed"),
             ):
-                return await apply(connection, events, positions=positions)
+                return await apply(connection, events)
 
     async def reserve(self, event: ConversationEvent) -> bool:
         """See that the numbers of an event that is given up are never given again.
@@ -83,9 +81,7 @@ class BatchWriter:
         return found is not None
 
 
-async def apply(
-    connection: Connection, events: Iterable[Recorded], *, positions: bool = True
-) -> frozenset[ConversationKey]:
+async def apply(connection: Connection, events: Iterable[Recorded]) -> frozenset[ConversationKey]:
     """Write `events` inside the caller's transaction, which must be READ COMMITTED."""
     changes = fold(events)
     if changes.users:
@@ -96,8 +92,7 @@ async def apply(
     if changes.logs:
         columns = ("user_id", "log_id", "conversation_id", "at", "tokens_used", "latency_ms", "payload")
         await _run(connection, "add_query_logs", _arrays(changes.logs, *columns))
-    if positions:
-        await _advance_positions(connection, changes)
+    await _advance_positions(connection, changes)
     return renumbered
 
 

@@ -51,6 +51,6 @@ async def test_rows_told_as_events_are_the_same_rows(
     told += await retelling.query_logs(None)
     theirs = [event.model_copy(update={"user_id": other}) for event in told]
     for start in range(0, len(theirs), 3):
-        await BatchWriter(pool).write(recorded(theirs[start : start + 3]), positions=False)
+        await BatchWriter(pool).write(recorded(theirs[start : start + 3]))
 
     assert await rows_of(pool, other) == await rows_of(pool, one)

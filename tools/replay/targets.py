@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from common.domain.errors import ConversationNotFound
 from common.domain.events import QueryLogged
-from common.domain.ids import ConversationId, Position, UserId
+from common.domain.ids import ConversationId, UserId
 from common.postgres.changes import Recorded
 from common.postgres.outages import Verdict, describe, judge
 from common.postgres.writer import BatchWriter
@@ -21,7 +21,6 @@ from common.redis.cache import Cache
 from tools.replay.page import Item, Outcome
 
 _REBUILDS_AT_ONCE: Final = 16
-_NOWHERE: Final = Position("0-0")
 
 
 class RecordTarget:
@@ -51,9 +50,11 @@ class RecordTarget:
 
     async def _write(self, items: Sequence[Item]) -> str | None:
         """None, or why these cannot be written together."""
-        events = [Recorded(i.partition, i.position or _NOWHERE, i.event) for i in items if i.event]
+        events = [
+            Recorded(i.partition, i.position if self._positions else None, i.event) for i in items if i.event
+        ]
         try:
-            await self._writer.write(events, positions=self._positions)
+            await self._writer.write(events)
         except Exception as error:
             if judge(error) is Verdict.TRANSIENT:
                 raise

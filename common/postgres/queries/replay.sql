@@ -29,12 +29,12 @@ ORDER BY sequence_number
 LIMIT $4
 
 -- name: replay_tombstones
--- $1 user  $2 conversation  $3 after this version  $4 how many
-SELECT version, from_sequence, to_sequence
+-- $1 user  $2 conversation  $3, $4 after this version and number  $5 how many
+SELECT version, from_sequence, to_sequence, message_id
 FROM tombstones
-WHERE user_id = $1 AND conversation_id = $2 AND version > $3
-ORDER BY version
-LIMIT $4
+WHERE user_id = $1 AND conversation_id = $2 AND (version, from_sequence) > ($3::bigint, $4::bigint)
+ORDER BY version, from_sequence
+LIMIT $5
 
 -- name: replay_query_logs
 -- $1, $2 after this user and log id  $3 one user or null  $4 one conversation or null  $5, $6 logged between
