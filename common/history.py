@@ -117,6 +117,7 @@ class History:
         if missing:
             pending = await self._pending(user, conversation)
             stored = await self._store.messages_by_number(user, conversation, missing)
+            await self._refuse_torn(user, conversation)
             found |= {message.sequence_number: message.served for message in overlay(stored, pending)}
         return {number: found[number] for number in sequence_numbers if number in found}
 
@@ -160,6 +161,7 @@ class History:
             newest=newest,
             excluding=pending.touched,
         )
+        await self._refuse_torn(user, conversation)
         low = -1 if after is None else after
         union = {m.sequence_number: m for m in stored} | {
             number: message
@@ -200,6 +202,7 @@ class History:
             reverse=descending,
         )
         total = await self._store.count_messages(user, conversation, excluding=touched)
+        await self._refuse_torn(user, conversation)
         return Page([message.served for message in merged], total + len(added))
 
     async def _pending(self, user: UserId, conversation: ConversationId) -> Pending:
@@ -207,6 +210,13 @@ class History:
         if header is not None and header.deleted:
             raise ConversationNotFound(conversation)
         return pending_messages(events)
+
+    async def _refuse_torn(self, user: UserId, conversation: ConversationId) -> None:
+        """Refuse what was read before a delete and after it: pending events without what is gone from
+        PostgreSQL would be a part that looks like the whole."""
+        header = await self._cache.header(user, conversation)
+        if header is not None and header.deleted:
+            raise ConversationNotFound(conversation)
 
 
 def _is_first(served: bytes) -> bool:

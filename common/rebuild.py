@@ -96,8 +96,10 @@ class Rebuilder:
         """
         header, events = await self._cache.peek(user, conversation)
         loaded = await self._store.load(user, conversation, self._length)
-        header = header or overlay_header(loaded.header if loaded else None, events)
-        if header is None or header.deleted:
+        stored = loaded.header if loaded else None
+        header = header or overlay_header(stored, events)
+        # Deleted since the peek: its pending events would be a part that looks like the whole.
+        if header is None or header.deleted or (stored is not None and stored.deleted):
             raise ConversationNotFound(conversation)
         return header, [message.served for message in newest(loaded, events, self._length)]
 

@@ -41,11 +41,15 @@ class Gate:
 
 
 class GatedStore(Store):
-    """PostgreSQL with a gate behind each read: the answer is there, the caller has not seen it yet."""
+    """PostgreSQL with a gate behind each read: the answer is there, the caller has not seen it yet.
+
+    And with one before windows: the caller has seen Redis, and not yet PostgreSQL.
+    """
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
         self.after_load = Gate()
+        self.before_window = Gate()
         self.after_window = Gate()
         self.after_conversations = Gate()
         self.loads = 0
@@ -58,6 +62,7 @@ class GatedStore(Store):
         return answer
 
     async def window(self, *args: Any, **kwargs: Any) -> Any:
+        await self.before_window.wait()
         answer = await super().window(*args, **kwargs)
         await self.after_window.wait()
         return answer

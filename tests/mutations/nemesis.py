@@ -21,4 +21,11 @@ MUTATIONS: Final = (
         "tests/integration/test_cache_builder.py::"
         "test_a_gateway_listens_again_whatever_its_connection_died_of",
     ),
+    Mutation(
+        "read vs delete: pending events without the rows that are gone",
+        "common/history.py",
+        "        await self._refuse_torn(user, conversation)\n        low = -1",
+        "        low = -1",
+        "tests/races/test_rebuild_races.py::test_a_read_that_a_delete_overtakes_is_never_a_part",
+    ),
 )

@@ -322,3 +322,32 @@ async def _until_building_is_seen(scene: Stage, conversation: ConversationId) ->
         begun = await scene.redis.cache.load_begin(ALICE, conversation, lease_ms=1)
         assert begun.status is Status.BUILDING
         await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("way", ["window", "page", "recent"])
+async def test_a_read_that_a_delete_overtakes_is_never_a_part(settings: Settings, way: str) -> None:
+    """Read vs delete: the reader has seen what is pending, and comes to PostgreSQL when all the rest is gone.
+
+    What it then has is a part that looks like the whole. Before the delete it is all, after it nothing.
+    """
+    async with stage(settings, length=2) as scene:
+        conversation = await scene.conversation(messages=5)
+        await persist(scene)
+        for text in ("5", "6"):
+            await scene.append(conversation, text)
+        scene.store.before_window.shut()
+        history = scene.parts.history
+        reads = {
+            "window": lambda: history.window(ALICE, conversation, after=-1, before=None, limit=100),
+            "page": lambda: history.page(ALICE, conversation, page=1, page_size=100),
+            "recent": lambda: history.recent(ALICE, conversation, 100),
+        }
+        reading = asyncio.ensure_future(reads[way]())
+        await scene.store.before_window.reached.wait()
+
+        await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+        await persist(scene)
+        scene.store.before_window.passable.set()
+
+        with pytest.raises(ConversationNotFound):
+            await reading
