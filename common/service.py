@@ -25,3 +25,12 @@ def run_service(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[N
     except (SettingsError, UnsafeConfiguration) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def need_redis(settings: Settings) -> None:
+    """Raise UnsafeConfiguration where this process has nothing to do, because there is no log."""
+    if not settings.uses_redis:
+        raise UnsafeConfiguration(
+            f"there is nothing to do without Redis (CHAT_HISTORY_MODE={settings.mode},"
+            f" REDIS_ENABLED={str(settings.redis_enabled).lower()}): the gateway writes to PostgreSQL itself"
+        )

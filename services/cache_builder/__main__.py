@@ -15,7 +15,7 @@ from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissQueue
 from common.redis.server import prepare_when_there
-from common.service import run_service
+from common.service import need_redis, run_service
 from common.settings import Settings
 from services.cache_builder.builder import CacheBuilder
 
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve rebuilds until asked to stop. A request that is under way then is the gateway's to repeat."""
+    need_redis(settings)
     async with (
         open_pool(settings.postgres, application_name="turnlog-cache-builder") as pool,
         inspection(settings, pool) as inspecting,

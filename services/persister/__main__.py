@@ -23,7 +23,7 @@ from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.keys import Keys
 from common.redis.server import prepare_when_there
-from common.service import run_service
+from common.service import need_redis, run_service
 from common.settings import PersisterSettings, Settings
 from services.persister.breaker import Breaker
 from services.persister.persister import Persister, consumer_name
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Write the log to PostgreSQL until asked to stop. Either server may come, go and come back."""
+    need_redis(settings)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.postgres, application_name="turnlog-persister")

@@ -9,8 +9,12 @@ from typing import Annotated
 import typer
 import uvloop
 
+from common.assembly import assemble_direct
 from common.domain.ids import UserId, parse_user_id
 from common.observability.logging import configure_logging
+from common.ports import PublisherPort
+from common.postgres.pool import open_pool
+from common.settings import Settings
 from tools.connections import Connections, connected
 from tools.errors import CommandError
 from tools.importing.importer import Importer
@@ -50,9 +54,18 @@ def import_command(
     if user is not None and owner is None:
         raise CommandError("--user must be 1 to 200 characters, none of them a control character")
 
+    async def publish(publisher: PublisherPort) -> tuple[Tally, float]:
+        return await _publish(publisher, settings, files, owner, strict=strict, concurrency=concurrency)
+
     async def run() -> Tally:
+        if not settings.uses_redis:
+            async with open_pool(settings.postgres, application_name="turnlog-import") as pool:
+                return (await publish(assemble_direct(settings, pool).publisher))[0]
         async with connected(settings, "import") as connections:
-            return await _import(connections, files, owner, strict=strict, wait=wait, concurrency=concurrency)
+            tally, seconds = await publish(connections.conversations.publisher)
+            if wait and tally.conversations:
+                await _settle(connections, tally, seconds)
+            return tally
 
     try:
         tally = uvloop.run(run())
@@ -62,20 +75,21 @@ def import_command(
         raise typer.Exit(1)
 
 
-async def _import(
-    connections: Connections,
+async def _publish(
+    publisher: PublisherPort,
+    settings: Settings,
     files: list[Path],
     user: UserId | None,
     *,
     strict: bool,
-    wait: bool,
     concurrency: int,
-) -> Tally:
+) -> tuple[Tally, float]:
+    """Publish every line and say what came of it; with the seconds that it took."""
     began = time.monotonic()
     with shown_progress(sum(path.stat().st_size for path in files)) as progress:
         importer = Importer(
-            connections.conversations.publisher,
-            connections.settings.limits,
+            publisher,
+            settings.limits,
             progress,
             user=user,
             strict=strict,
@@ -84,9 +98,7 @@ async def _import(
         await importer.run(read_lines(files))
     seconds = time.monotonic() - began
     print(summary(importer.tally, seconds))
-    if wait and importer.tally.conversations:
-        await _settle(connections, importer.tally, seconds)
-    return importer.tally
+    return importer.tally, seconds
 
 
 async def _settle(connections: Connections, tally: Tally, publishing_seconds: float) -> None:
