@@ -210,6 +210,10 @@ async def _many_rows(pool: Pool) -> ConversationId:
     long = History()
     long.appended(*map(str, range(3000)))
     await BatchWriter(pool).write(recorded(e for history in [*histories, long] for e in history.events))
+    await pool.execute(
+        "INSERT INTO idempotency_keys SELECT user_id, 'key-' || i, '', '{}', now()"
+        " FROM users, generate_series(1, 100) AS i"
+    )
     await pool.execute("ANALYZE")
     return long.conversation
 
