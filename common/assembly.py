@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from common.direct.history import DirectHistory
 from common.direct.listing import DirectListing
 from common.direct.publisher import DirectPublisher
-from common.direct.transactions import Guard, Transactions
+from common.direct.transactions import Guards, Transactions
 from common.history import History
 from common.listing import Listing
 from common.loading import Asker, CacheCounts, Loader
@@ -50,9 +50,15 @@ def keys_for(settings: Settings) -> Keys:
 
 
 def assemble(
-    settings: Settings, functions: Functions, store: Store, *, asker: Asker | None = None
+    settings: Settings,
+    functions: Functions,
+    store: Store,
+    *,
+    asker: Asker | None = None,
+    log: EventLog | None = None,
 ) -> LoggedConversations:
-    """Wire publisher, reads and rebuilds. Without an `asker` this process does every rebuild itself."""
+    """Wire publisher, reads and rebuilds. Without an `asker` this process does every rebuild itself. `log`
+    is one that does more than to write the log."""
     redis = settings.redis
     keys = keys_for(settings)
     cache = Cache(functions, keys, redis)
@@ -67,7 +73,7 @@ def assemble(
     counts = CacheCounts()
     history = History(cache, store, rebuilder, loader, counts, length=redis.session_max_messages)
     return LoggedConversations(
-        publisher=Publisher(EventLog(functions, keys, redis), store, rebuilder, history),
+        publisher=Publisher(log or EventLog(functions, keys, redis), store, rebuilder, history),
         history=history,
         listing=Listing(cache, store, loader, counts),
         loader=loader,
@@ -76,9 +82,9 @@ def assemble(
     )
 
 
-def assemble_direct(settings: Settings, pool: Pool, *, guard: Guard | None = None) -> Conversations:
-    """Wire changes and reads on PostgreSQL alone. `guard` may refuse each of them; see `Transactions`."""
-    transactions = Transactions(pool, guard)
+def assemble_direct(settings: Settings, pool: Pool, *, guards: Guards | None = None) -> Conversations:
+    """Wire changes and reads on PostgreSQL alone. `guards` may refuse each of them; see `Transactions`."""
+    transactions = Transactions(pool, guards)
     ttl = settings.redis.idempotency_ttl_seconds
     return Conversations(
         publisher=DirectPublisher(transactions, key_ttl_seconds=ttl),

@@ -8,14 +8,13 @@ from typing import Final, TypeVar
 from common.assembly import Conversations
 from common.authority.session import ChangingOver, LogSession
 from common.domain.conversations import Header, State
+from common.domain.cursors import ConversationList
 from common.domain.errors import Busy, LogUnavailable, TurnlogError
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import NewMessage
 from common.domain.paging import Page
-from common.listing import ConversationList
+from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 from common.postgres.authority import AuthorityMoved, Holder
-from common.publisher import UNSET, Appended, Unset
-from common.redis.log import Idempotency
 
 ATTEMPTS: Final = 3
 PATIENCE_SECONDS: Final = 1.0
@@ -73,7 +72,7 @@ class SwitchingPublisher:
         conversation_id: ConversationId | None = None,
         idempotency: Idempotency | None = None,
     ) -> tuple[Header, bool]:
-        """See Publisher.create."""
+        """See PublisherPort.create."""
         return await self._switch.call(
             lambda parts: parts.publisher.create(
                 user, state, at_ms=at_ms, conversation_id=conversation_id, idempotency=idempotency
@@ -89,7 +88,7 @@ class SwitchingPublisher:
         at_ms: int,
         idempotency: Idempotency | None = None,
     ) -> Appended:
-        """See Publisher.append."""
+        """See PublisherPort.append."""
         return await self._switch.call(
             lambda parts: parts.publisher.append(
                 user, conversation, messages, at_ms=at_ms, idempotency=idempotency
@@ -106,7 +105,7 @@ class SwitchingPublisher:
         at_ms: int,
         idempotency: Idempotency | None = None,
     ) -> Appended:
-        """See Publisher.append_to_new."""
+        """See PublisherPort.append_to_new."""
         return await self._switch.call(
             lambda parts: parts.publisher.append_to_new(
                 user, conversation_id, state, messages, at_ms=at_ms, idempotency=idempotency
@@ -123,7 +122,7 @@ class SwitchingPublisher:
         model: str | Unset | None = UNSET,
         metadata: bytes | Unset = UNSET,
     ) -> Header:
-        """See Publisher.update."""
+        """See PublisherPort.update."""
         return await self._switch.call(
             lambda parts: parts.publisher.update(
                 user, conversation, at_ms=at_ms, title=title, model=model, metadata=metadata
@@ -131,12 +130,12 @@ class SwitchingPublisher:
         )
 
     async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position | None:
-        """See Publisher.delete."""
+        """See PublisherPort.delete."""
         return await self._switch.call(lambda parts: parts.publisher.delete(user, conversation, at_ms=at_ms))
 
     async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
-        """See Publisher.wait_persisted. The append is acknowledged already: a log that has gone away since
-        makes the answer False, not an error."""
+        """See PublisherPort.wait_persisted. The append is acknowledged already: a log that has gone away
+        since makes the answer False, not an error."""
         try:
             return await self._switch.call(
                 lambda parts: parts.publisher.wait_persisted(user, appended, within=within)
@@ -152,7 +151,7 @@ class SwitchingHistory:
         self._switch = switch
 
     async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
-        """See History.recent."""
+        """See HistoryPort.recent."""
         return await self._switch.call(lambda parts: parts.history.recent(user, conversation, limit))
 
     async def window(
@@ -164,7 +163,7 @@ class SwitchingHistory:
         before: int | None,
         limit: int,
     ) -> list[bytes]:
-        """See History.window."""
+        """See HistoryPort.window."""
         return await self._switch.call(
             lambda parts: parts.history.window(user, conversation, after=after, before=before, limit=limit)
         )
@@ -178,7 +177,7 @@ class SwitchingHistory:
         page_size: int,
         descending: bool = False,
     ) -> Page:
-        """See History.page."""
+        """See HistoryPort.page."""
         return await self._switch.call(
             lambda parts: parts.history.page(
                 user, conversation, page=page, page_size=page_size, descending=descending
@@ -186,7 +185,7 @@ class SwitchingHistory:
         )
 
     async def header(self, user: UserId, conversation: ConversationId) -> Header:
-        """See History.header."""
+        """See HistoryPort.header."""
         return await self._switch.call(lambda parts: parts.history.header(user, conversation))
 
 
@@ -199,13 +198,13 @@ class SwitchingListing:
     async def after_cursor(
         self, user: UserId, *, limit: int, cursor: str | None = None, since_ms: int = 0
     ) -> ConversationList:
-        """See Listing.after_cursor."""
+        """See ListingPort.after_cursor."""
         return await self._switch.call(
             lambda parts: parts.listing.after_cursor(user, limit=limit, cursor=cursor, since_ms=since_ms)
         )
 
     async def page(self, user: UserId, *, page: int, page_size: int, since_ms: int = 0) -> Page:
-        """See Listing.page."""
+        """See ListingPort.page."""
         return await self._switch.call(
             lambda parts: parts.listing.page(user, page=page, page_size=page_size, since_ms=since_ms)
         )

@@ -11,6 +11,7 @@ from common.domain.conversations import Header
 from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, LogUnavailable
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import NewMessage
+from common.domain.publishing import Idempotency
 from common.postgres.authority import Proof
 from common.redis.functions import Functions
 from common.redis.keys import Keys
@@ -22,7 +23,6 @@ from common.redis.log import (
     Creation,
     EventLog,
     Gone,
-    Idempotency,
     Receipt,
     Taken,
 )

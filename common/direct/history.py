@@ -19,7 +19,7 @@ class DirectHistory:
 
     async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
         """The newest `limit` messages, oldest first."""
-        async with self._transactions.one_read(user) as queries:
+        async with self._transactions.one_read(user, conversation) as queries:
             loaded = _living(await queries.load(user, conversation, limit), conversation)
         return [message.served for message in loaded.messages]
 
@@ -36,11 +36,11 @@ class DirectHistory:
 
         With `after` the first `limit` of them; with `before` alone the last.
         """
-        async with self._transactions.one_read(user) as queries:
+        async with self._transactions.one_read(user, conversation) as queries:
             found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
         if not found:
             # Nothing there, or no conversation: only here it takes a second statement to tell.
-            async with self._transactions.snapshot(user) as queries:
+            async with self._transactions.snapshot(user, conversation) as queries:
                 await _header(queries, user, conversation)
                 found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
         return [message.served for message in found]
@@ -56,7 +56,7 @@ class DirectHistory:
     ) -> Page:
         """Page `page` (from 1) of the whole history."""
         offset = (page - 1) * page_size
-        async with self._transactions.snapshot(user) as queries:
+        async with self._transactions.snapshot(user, conversation) as queries:
             header = await _header(queries, user, conversation)
             total = header.message_count
             if offset >= total:
@@ -77,7 +77,7 @@ class DirectHistory:
 
     async def header(self, user: UserId, conversation: ConversationId) -> Header:
         """Title, model, times and counts."""
-        async with self._transactions.one_read(user) as queries:
+        async with self._transactions.one_read(user, conversation) as queries:
             return await _header(queries, user, conversation)
 
 

@@ -9,9 +9,9 @@ from common.direct.conversation import HeldConversation, hold
 from common.direct.remembering import remember, remembered
 from common.direct.transactions import Transactions, repeated
 from common.domain.conversations import Header, State
-from common.domain.errors import ConversationDeleted, MessageIdConflict
+from common.domain.errors import ConversationDeleted, MessageIdConflict, StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId, new_conversation_id
-from common.domain.messages import NewMessage, Numbered, same_as_stored
+from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
 from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 from common.postgres.pool import Connection
 from common.postgres.store import Queries
@@ -40,7 +40,7 @@ class DirectPublisher:
         conversation = conversation_id or new_conversation_id()
 
         async def attempt(first: bool) -> tuple[Header, bool]:
-            async with self._transactions.change(user) as connection:
+            async with self._transactions.change(user, conversation) as connection:
                 fresh = conversation_id is None and first
                 held = await _held(connection, user, conversation, at_ms, fresh=fresh)
                 if idempotency is not None:
@@ -68,7 +68,7 @@ class DirectPublisher:
         """Append `messages` to a conversation that is there, all or none."""
 
         async def attempt(first: bool) -> Appended:
-            async with self._transactions.change(user) as connection:
+            async with self._transactions.change(user, conversation) as connection:
                 held = await hold(connection, user, conversation)
                 return await self._append(held, _Sent(messages, at_ms, idempotency, fresh=first))
 
@@ -91,7 +91,7 @@ class DirectPublisher:
         conversation = conversation_id or new_conversation_id()
 
         async def attempt(first: bool) -> Appended:
-            async with self._transactions.change(user) as connection:
+            async with self._transactions.change(user, conversation) as connection:
                 fresh = conversation_id is None and first
                 held = await _held(connection, user, conversation, at_ms, fresh=fresh)
                 if held.header is None:
@@ -111,7 +111,7 @@ class DirectPublisher:
         metadata: bytes | Unset = UNSET,
     ) -> Header:
         """Change what is set; `metadata` is JSON text."""
-        async with self._transactions.change(user) as connection:
+        async with self._transactions.change(user, conversation) as connection:
             held = await hold(connection, user, conversation)
             state = held.living.state
             if not isinstance(title, Unset):
@@ -126,14 +126,23 @@ class DirectPublisher:
 
     async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> None:
         """Delete a conversation for ever."""
-        async with self._transactions.change(user) as connection:
+        async with self._transactions.change(user, conversation) as connection:
             held = await hold(connection, user, conversation)
             held.delete(at_ms=at_ms)
             await held.write()
 
     async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
-        """True at once: what was answered is committed."""
-        return True
+        """True at once where the change was made here: it is committed. One that was made on a log is looked
+        up."""
+        if appended.position is None:
+            return True
+        numbers = [numbered(message).sequence_number for message in appended.messages]
+        try:
+            async with self._transactions.one_read(user, appended.conversation_id) as queries:
+                stored = await queries.messages_by_number(user, appended.conversation_id, numbers)
+        except StoreUnavailable:
+            return False
+        return set(appended.messages) <= {message.served for message in stored}
 
     async def _append(self, held: HeldConversation, sent: _Sent) -> Appended:
         header, messages = held.living, sent.messages

@@ -1,0 +1,68 @@
+"""Puts a process together that uses the log while that has the say, and the record while it has not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from common.assembly import Conversations, LoggedConversations, assemble, assemble_direct, keys_for
+from common.authority.session import LogSession
+from common.authority.switching import Switch, SwitchingHistory, SwitchingListing, SwitchingPublisher
+from common.authority.tracking import TrackingLog
+from common.authority.unsettled import Unsettled
+from common.authority.watermark import Watermark
+from common.direct.transactions import Guards
+from common.inspection import Inspection
+from common.loading import Asker
+from common.postgres.authority import AuthorityStore, guard_change, guard_read
+from common.postgres.pool import Pool
+from common.postgres.store import Store
+from common.redis.functions import Functions
+from common.redis.group import ConsumerGroup
+from common.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Conversations wherever the say is; the session that knows where; and the parts on the log alone."""
+
+    conversations: Conversations
+    session: LogSession
+    logged: LoggedConversations
+
+
+@asynccontextmanager
+async def open_switched(
+    settings: Settings,
+    pool: Pool,
+    functions: Functions,
+    inspecting: Inspection,
+    *,
+    name: str,
+    asker: Asker | None = None,
+) -> AsyncGenerator[Switched]:
+    """A session that is there until the block ends, and conversations over it. `name` is for people."""
+    keys = keys_for(settings)
+    unsettled = Unsettled(lambda address: keys.partition(address[0]))
+    group = ConsumerGroup(functions, keys, settings.redis)
+    session = LogSession(
+        AuthorityStore(pool),
+        Watermark(group, keys.partitions),
+        unsettled,
+        name=f"{name} {os.getpid()} on {socket.gethostname()}",
+        drop_caches=inspecting.start_afresh,
+    )
+    log = TrackingLog(functions, keys, settings.redis, unsettled)
+    logged = assemble(settings, functions, Store(pool), asker=asker, log=log)
+    record = assemble_direct(settings, pool, guards=Guards(guard_read, guard_change))
+    switch = Switch(session, logged, record)
+    conversations = Conversations(
+        publisher=SwitchingPublisher(switch),
+        history=SwitchingHistory(switch),
+        listing=SwitchingListing(switch),
+    )
+    async with session.open():
+        yield Switched(conversations, session, logged)
