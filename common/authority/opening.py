@@ -25,6 +25,11 @@ from common.redis.group import ConsumerGroup
 from common.settings import Settings
 
 
+def session_name(service: str) -> str:
+    """What people see of a session."""
+    return f"{service} {os.getpid()} on {socket.gethostname()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Switched:
     """Conversations wherever the say is; the session that knows where; and the parts on the log alone."""
@@ -44,7 +49,8 @@ async def open_switched(
     name: str,
     asker: Asker | None = None,
 ) -> AsyncGenerator[Switched]:
-    """A session that is there until the block ends, and conversations over it. `name` is for people."""
+    """A session that is there until the block ends, and conversations over it. `name` is the
+    program's."""
     keys = keys_for(settings)
     unsettled = Unsettled(lambda address: keys.partition(address[0]))
     group = ConsumerGroup(functions, keys, settings.redis)
@@ -52,7 +58,7 @@ async def open_switched(
         AuthorityStore(pool),
         Watermark(group, keys.partitions),
         unsettled,
-        name=f"{name} {os.getpid()} on {socket.gethostname()}",
+        name=session_name(name),
         drop_caches=inspecting.start_afresh,
     )
     log = TrackingLog(functions, keys, settings.redis, unsettled)

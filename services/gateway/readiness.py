@@ -9,7 +9,9 @@ from typing import Final
 
 import structlog
 
+from common.authority.session import LogSession
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
+from common.postgres.authority import Holder
 from common.postgres.store import Store
 from common.redis.functions import LIBRARY, Functions
 from common.redis.keys import Keys
@@ -44,8 +46,7 @@ class RedisReadiness:
             try:
                 await self.first_try()
             except UnsafeConfiguration as error:
-                log.critical("cannot_serve", reason=str(error))
-                os.kill(os.getpid(), signal.SIGTERM)
+                stop_serving(error)
                 return
 
     async def probe(self) -> str | None:
@@ -55,6 +56,21 @@ class RedisReadiness:
         if not await self._functions.client.call("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY):
             await self._functions.load()
         return None
+
+
+def stop_serving(error: UnsafeConfiguration) -> None:
+    """End this worker, whose set-up turned out not to be safe only after it had begun to serve."""
+    log.critical("cannot_serve", reason=str(error))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def log_probe(session: LogSession, redis: RedisReadiness) -> Probe:
+    """A probe of Redis, which is not missed while PostgreSQL has the say."""
+
+    async def probe() -> str | None:
+        return None if session.holder is Holder.RECORD else await redis.probe()
+
+    return probe
 
 
 def store_probe(store: Store) -> Probe:

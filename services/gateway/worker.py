@@ -8,16 +8,19 @@ from functools import partial
 from typing import Final
 
 from common.assembly import Conversations as Parts
-from common.assembly import assemble, assemble_direct, keys_for
+from common.assembly import assemble_direct, keys_for
+from common.authority.opening import open_switched, session_name
+from common.authority.record_session import RecordSession
 from common.direct.remembering import keep_forgetting
+from common.direct.transactions import Guards
 from common.inspection import inspection
 from common.observability.logging import configure_logging
+from common.postgres.authority import AuthorityStore, guard_change
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker
-from common.redis.pressure import Pressure, bounds_from
 from common.redis.stats import CacheStats
 from common.reporting import report_counts
 from common.runtime import exit_with_parent
@@ -26,13 +29,13 @@ from services.gateway.access import AccessLog
 from services.gateway.admission import Admission
 from services.gateway.app import App, create_app
 from services.gateway.conversations import Conversations
-from services.gateway.health import Health
+from services.gateway.health import Health, Probe
 from services.gateway.identity.authenticator import make_authenticator
 from services.gateway.lifespan import Lifespan, in_background
 from services.gateway.me import Me
 from services.gateway.messages import Messages
 from services.gateway.pages import Pages
-from services.gateway.readiness import RedisReadiness, store_probe
+from services.gateway.readiness import RedisReadiness, log_probe, stop_serving, store_probe
 
 SERVICE: Final = "gateway"
 
@@ -49,8 +52,7 @@ def load_worker() -> Lifespan:
 async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
     """The application, connected; raises UnsafeConfiguration where it must not serve.
 
-    Redis, where it is used, may be away: it is then checked as soon as it is back, and the gateway is not
-    ready before.
+    Either server may be away: what is needed of it is then checked as soon as it is back.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -58,21 +60,18 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
         )
         store = Store(pool, deadline_seconds=settings.gateway.store_deadline_seconds)
         access_log = AccessLog()
-        await stack.enter_async_context(in_background(access_log.run()))
-        if settings.uses_redis:
-            parts, redis = await _with_redis(settings, stack, pool, store)
-            probes = {"redis": redis.probe, "postgres": store_probe(store)}
-        else:
-            parts = assemble_direct(settings, pool)
-            await stack.enter_async_context(in_background(keep_forgetting(pool)))
-            probes = {"postgres": store_probe(store)}
-        yield create_gateway(settings, parts, Health(probes), access_log)
+        for work in (access_log.run(), keep_forgetting(pool)):
+            await stack.enter_async_context(in_background(work))
+        open_parts = _with_log if settings.uses_redis else _without_log
+        parts, probes = await open_parts(settings, stack, pool, store)
+        health = Health({**probes, "postgres": store_probe(store)})
+        yield create_gateway(settings, parts, health, access_log)
 
 
-async def _with_redis(
+async def _with_log(
     settings: Settings, stack: AsyncExitStack, pool: Pool, store: Store
-) -> tuple[Parts, RedisReadiness]:
-    """The log and its caches, connected until `stack` ends."""
+) -> tuple[Parts, dict[str, Probe]]:
+    """Conversations on the log, and in PostgreSQL while the log is away."""
     inspecting = await stack.enter_async_context(inspection(settings, pool))
     client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
     stack.push_async_callback(client.aclose)
@@ -80,12 +79,24 @@ async def _with_redis(
     redis = RedisReadiness(functions, keys)
     await redis.first_try()
     asker = MissAsker(client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds)
-    parts = assemble(settings, functions, store, asker=asker)
-    reporting = report_counts(parts.counts, CacheStats(client, keys))
-    pressure = Pressure(functions, keys, bounds_from(settings))
-    for work in (redis.run(), asker.listen(), reporting, pressure.watch()):
+    for work in (redis.run(), asker.listen()):
         await stack.enter_async_context(in_background(work))
-    return parts, redis
+    switched = await stack.enter_async_context(
+        open_switched(settings, pool, store, functions, inspecting, name=SERVICE, asker=asker)
+    )
+    reporting = report_counts(switched.logged.counts, CacheStats(client, keys))
+    await stack.enter_async_context(in_background(reporting))
+    return switched.conversations, {"redis": log_probe(switched.session, redis)}
+
+
+async def _without_log(
+    settings: Settings, stack: AsyncExitStack, pool: Pool, _: Store
+) -> tuple[Parts, dict[str, Probe]]:
+    """Conversations in PostgreSQL alone."""
+    session = RecordSession(AuthorityStore(pool), name=session_name(SERVICE), give_up=stop_serving)
+    await stack.enter_async_context(session.open())
+    # Reads need no guard: while this session is there, nobody gives the say to a log.
+    return assemble_direct(settings, pool, guards=Guards(changes=guard_change)), {}
 
 
 def create_gateway(settings: Settings, parts: Parts, health: Health, access_log: AccessLog) -> App:
