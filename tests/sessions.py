@@ -47,13 +47,10 @@ async def process(
     settings: Settings, pool: Pool, *, name: str = "a process", timing: Timing = QUICK
 ) -> AsyncGenerator[Process]:
     """A process that is there until the block ends."""
-    link = Proxy(name, urlsplit(settings.redis.dsn).port or 6379)
+    login, port = login_and_port(settings)
+    link = Proxy(name, port)
     await link.start()
-    url = urlsplit(settings.redis.dsn)
-    login = url.netloc.rpartition("@")[0]
-    client = RedisClient(
-        f"redis://{login}{'@' if login else ''}127.0.0.1:{link.port}/0", response_timeout=0.5
-    )
+    client = RedisClient(f"redis://{login}127.0.0.1:{link.port}/0", response_timeout=0.5)
     keys = keys_for(settings)
     functions = Functions(client)
     unsettled = Unsettled(lambda address: keys.partition(address[0]))
@@ -72,6 +69,13 @@ async def process(
     finally:
         await client.aclose()
         await link.close()
+
+
+def login_and_port(settings: Settings) -> tuple[str, int]:
+    """Redis's, for the URL of a link to it."""
+    url = urlsplit(settings.redis.dsn)
+    login, at, _ = url.netloc.rpartition("@")
+    return login + at, url.port or 6379
 
 
 async def term(pool: Pool) -> Term:
