@@ -77,7 +77,13 @@ class Silent:
 def parts_of(scene: Stage, **options: Any) -> Parts:
     """The parts of a run on the stage's servers; see `make_parts` for the options."""
     connections = Connections(
-        scene.settings, scene.redis.client, scene.redis.keys, scene.redis.group, scene.pool, scene.parts
+        scene.settings,
+        scene.redis.client,
+        scene.redis.keys,
+        scene.redis.group,
+        scene.pool,
+        scene.parts,
+        scene.parts.rebuilder,
     )
     return make_parts(connections, **options)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from common.assembly import LoggedConversations, assemble, keys_for
+from common.assembly import Conversations, assemble, keys_for
+from common.authority.opening import open_switched
 from common.domain.errors import TurnlogError
 from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
+from common.rebuild import Rebuilder
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
@@ -33,12 +35,19 @@ class Connections:
     keys: Keys
     group: ConsumerGroup
     pool: Pool
-    conversations: LoggedConversations
+    conversations: Conversations
+    rebuilder: Rebuilder
 
 
 @asynccontextmanager
-async def connected(settings: Settings, command: str) -> AsyncGenerator[Connections]:
-    """Connect to the servers that `settings` name. Raises CommandError where they cannot be used."""
+async def connected(
+    settings: Settings, command: str, *, publishing: bool = False
+) -> AsyncGenerator[Connections]:
+    """Connect to the servers that `settings` name. Raises CommandError where they cannot be used.
+
+    A command that is `publishing` is there like a gateway: what it acknowledged is asked after when Redis
+    goes away.
+    """
     if not settings.uses_redis:
         raise CommandError(f"CHAT_HISTORY_MODE={settings.mode} has no log; `{command}` needs one")
     async with (
@@ -52,13 +61,14 @@ async def connected(settings: Settings, command: str) -> AsyncGenerator[Connecti
                 await prepare_server(functions, keys)
             except TurnlogError as error:
                 raise CommandError(str(error)) from error
-            yield Connections(
-                settings,
-                client,
-                keys,
-                ConsumerGroup(functions, keys, settings.redis),
-                pool,
-                assemble(settings, functions, Store(pool)),
-            )
+            store = Store(pool)
+            logged = assemble(settings, functions, store)
+            conversations: Conversations = logged
+            async with AsyncExitStack() as stack:
+                if publishing:
+                    opening = open_switched(settings, pool, store, functions, inspecting, name=command)
+                    conversations = (await stack.enter_async_context(opening)).conversations
+                group = ConsumerGroup(functions, keys, settings.redis)
+                yield Connections(settings, client, keys, group, pool, conversations, logged.rebuilder)
         finally:
             await client.aclose()

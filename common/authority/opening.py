@@ -43,6 +43,7 @@ class Switched:
 async def open_switched(
     settings: Settings,
     pool: Pool,
+    store: Store,
     functions: Functions,
     inspecting: Inspection,
     *,
@@ -62,7 +63,7 @@ async def open_switched(
         drop_caches=inspecting.start_afresh,
     )
     log = TrackingLog(functions, keys, settings.redis, unsettled)
-    logged = assemble(settings, functions, Store(pool), asker=asker, log=log)
+    logged = assemble(settings, functions, store, asker=asker, log=log)
     record = assemble_direct(settings, pool, guards=Guards(guard_read, guard_change))
     switch = Switch(session, logged, record)
     conversations = Conversations(

@@ -60,8 +60,8 @@ def import_command(
     async def run() -> Tally:
         if not settings.uses_redis:
             async with open_pool(settings.postgres, application_name="turnlog-import") as pool:
-                return (await publish(assemble_direct(settings, pool).publisher))[0]
-        async with connected(settings, "import") as connections:
+                return await _in_record(settings, pool, publish)
+        async with connected(settings, "import", publishing=True) as connections:
             tally, seconds = await publish(connections.conversations.publisher)
             if wait and tally.conversations:
                 await _settle(connections, tally, seconds)

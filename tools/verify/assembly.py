@@ -31,7 +31,7 @@ def make_parts(
     parked = Parked(cache, keys)
     check = ConversationCheck(cache, record, parked)
     writer = BatchWriter(connections.pool)
-    rebuilder = connections.conversations.rebuilder
+    rebuilder = connections.rebuilder
     return Parts(
         cache=cache,
         record=record,
