@@ -14,7 +14,7 @@ from rich.progress import Progress
 from common.domain.errors import Busy, ConversationNotFound
 from common.domain.events import QueryLogged
 from common.domain.ids import Position, position_order
-from common.history import History
+from common.ports import HistoryPort
 from common.redis.breaker import BreakerBoard
 from common.redis.dead import DeadLetter, DeadLetters, TooManyFields
 from common.redis.functions import Functions
@@ -56,7 +56,7 @@ async def requeue_all(settings: Settings, chosen: Selection, *, rate: float, wai
     return outcome
 
 
-async def _requeue(letters: DeadLetters, history: History, letter: DeadLetter) -> Position | None:
+async def _requeue(letters: DeadLetters, history: HistoryPort, letter: DeadLetter) -> Position | None:
     event = letter.event
     if event is not None and not isinstance(event, QueryLogged):
         # With its header in Redis, readers see the event with the right count from this moment on. Without
