@@ -56,7 +56,7 @@ async def opened(
             yield source, OutputTarget(sys.stdout)
         elif route.target is To.CACHES and log is not None:
             cache = Cache(Functions(log.client), log.keys, settings.redis)
-            yield source, CachesTarget(cache, log.conversations.rebuilder)
+            yield source, CachesTarget(cache, log.rebuilder)
         elif route.target is To.STREAM and route.redis_url is not None and log is not None:
             yield source, await _stream(stack, route.redis_url, log)
         elif route.database_url is not None:
