@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from common.assembly import Conversations, LoggedConversations, assemble, assemble_direct, keys_for
+from common.authority.record_session import RecordSession
 from common.authority.session import LogSession
 from common.authority.switching import Switch, SwitchingHistory, SwitchingListing, SwitchingPublisher
 from common.authority.tracking import TrackingLog
 from common.authority.unsettled import Unsettled
 from common.authority.watermark import Watermark
 from common.direct.transactions import Guards
+from common.domain.errors import UnsafeConfiguration
 from common.inspection import Inspection
 from common.loading import Asker
 from common.postgres.authority import AuthorityStore, guard_change, guard_read
@@ -73,3 +75,15 @@ async def open_switched(
     )
     async with session.open():
         yield Switched(conversations, session, logged)
+
+
+@asynccontextmanager
+async def open_record(
+    settings: Settings, pool: Pool, *, name: str, give_up: Callable[[UnsafeConfiguration], None]
+) -> AsyncGenerator[Conversations]:
+    """Conversations in PostgreSQL alone, which keeps the say until the block ends; see `RecordSession` for
+    `give_up`, and for the UnsafeConfiguration that this raises."""
+    session = RecordSession(AuthorityStore(pool), name=session_name(name), give_up=give_up)
+    async with session.open():
+        # Reads need no guard: while this session is there, nobody gives the say to a log.
+        yield assemble_direct(settings, pool, guards=Guards(changes=guard_change))

@@ -8,14 +8,11 @@ from functools import partial
 from typing import Final
 
 from common.assembly import Conversations as Parts
-from common.assembly import assemble_direct, keys_for
-from common.authority.opening import open_switched, session_name
-from common.authority.record_session import RecordSession
+from common.assembly import keys_for
+from common.authority.opening import open_record, open_switched
 from common.direct.remembering import keep_forgetting
-from common.direct.transactions import Guards
 from common.inspection import inspection
 from common.observability.logging import configure_logging
-from common.postgres.authority import AuthorityStore, guard_change
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.redis.client import RedisClient
@@ -93,10 +90,8 @@ async def _without_log(
     settings: Settings, stack: AsyncExitStack, pool: Pool, _: Store
 ) -> tuple[Parts, dict[str, Probe]]:
     """Conversations in PostgreSQL alone."""
-    session = RecordSession(AuthorityStore(pool), name=session_name(SERVICE), give_up=stop_serving)
-    await stack.enter_async_context(session.open())
-    # Reads need no guard: while this session is there, nobody gives the say to a log.
-    return assemble_direct(settings, pool, guards=Guards(changes=guard_change)), {}
+    opening = open_record(settings, pool, name=SERVICE, give_up=stop_serving)
+    return await stack.enter_async_context(opening), {}
 
 
 def create_gateway(settings: Settings, parts: Parts, health: Health, access_log: AccessLog) -> App:

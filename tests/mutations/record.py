@@ -53,8 +53,8 @@ MUTATIONS: Final = (
     Mutation(
         "direct: single reads go past the guard",
         "common/direct/transactions.py",
-        "        if self._guard is not None:\n            async with self.snapshot(user)",
-        "        if False:\n            async with self.snapshot(user)",
+        "        if self._guards.reads is not None:\n            async with self.snapshot(user",
+        "        if False:\n            async with self.snapshot(user",
         RACES + "test_a_guard_ends_a_transaction_before_anything_is_done",
     ),
 )

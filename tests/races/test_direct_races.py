@@ -13,6 +13,7 @@ import pytest
 
 from common.assembly import Conversations, assemble_direct
 from common.direct.remembering import forget_expired
+from common.direct.transactions import Guards
 from common.domain.errors import (
     ConversationDeleted,
     ConversationNotFound,
@@ -210,15 +211,12 @@ async def test_an_append_whose_commit_was_not_answered_is_made_once(scene: Scene
     A stand-in for the cut, because only here the moment is certain.
     """
     conversation = await scene.conversation()
-
-    async def nothing(connection: Connection, user: UserId) -> None:
-        pass
-
-    transactions = assemble_direct(scene.settings, scene.pools[0], guard=nothing).publisher
+    transactions = assemble_direct(scene.settings, scene.pools[0]).publisher
     change, cuts = transactions._transactions.change, iter([True])  # pyright: ignore
 
-    def cut(user: UserId) -> Any:
-        return _CutAfterCommit(change(user)) if next(cuts, False) else change(user)
+    def cut(user: UserId, conversation: ConversationId) -> Any:
+        real = change(user, conversation)
+        return _CutAfterCommit(real) if next(cuts, False) else real
 
     transactions._transactions.change = cut  # pyright: ignore
     answer = await transactions.append(ALICE, conversation, [message("x")], at_ms=NOW)
@@ -229,12 +227,12 @@ async def test_an_append_whose_commit_was_not_answered_is_made_once(scene: Scene
 async def test_a_guard_ends_a_transaction_before_anything_is_done(scene: Scene) -> None:
     """Reads and changes: it stands before each."""
 
-    async def refuse(connection: Connection, user: UserId) -> None:
+    async def refuse(connection: Connection, _: UserId, __: ConversationId | None) -> None:
         assert await connection.fetchval("SELECT 1") == 1
         raise StoreUnavailable("not now")
 
     conversation = await scene.conversation()
-    parts = assemble_direct(scene.settings, scene.pools[0], guard=refuse)
+    parts = assemble_direct(scene.settings, scene.pools[0], guards=Guards(refuse, refuse))
     publisher, history, listing = parts.publisher, parts.history, parts.listing
     for attempt in (
         publisher.create(ALICE, STATE, at_ms=NOW),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvloop
 
-from common.assembly import assemble_direct
+from common.authority.opening import open_record
+from common.domain.errors import UnsafeConfiguration
 from common.domain.ids import UserId, parse_user_id
 from common.observability.logging import configure_logging
 from common.ports import PublisherPort
-from common.postgres.pool import open_pool
+from common.postgres.pool import Pool, open_pool
 from common.settings import Settings
 from tools.connections import Connections, connected
 from tools.errors import CommandError
@@ -34,6 +37,9 @@ Files = Annotated[
         readable=True,
     ),
 ]
+
+
+Publish = Callable[[PublisherPort], Awaitable[tuple[Tally, float]]]
 
 
 def import_command(
@@ -73,6 +79,21 @@ def import_command(
         raise CommandError("interrupted; run the same command again to import the rest") from None
     if tally.refused:
         raise typer.Exit(1)
+
+
+async def _in_record(settings: Settings, pool: Pool, publish: Publish) -> Tally:
+    """Import into PostgreSQL alone, which a process that uses a log would not notice."""
+    task = asyncio.current_task()
+
+    def give_up(_: UnsafeConfiguration) -> None:
+        if task is not None:
+            task.cancel()
+
+    try:
+        async with open_record(settings, pool, name="import", give_up=give_up) as conversations:
+            return (await publish(conversations.publisher))[0]
+    except UnsafeConfiguration as error:
+        raise CommandError(str(error)) from error
 
 
 async def _publish(
