@@ -34,7 +34,8 @@ class Switch:
     async def call(self, method: Callable[[Conversations], Awaitable[Answer]]) -> Answer:
         """`method` of the parts that are in use. Raises ChangingOver, and what it raises."""
         for _ in range(ATTEMPTS):
-            await self._session.wait_decided(PATIENCE_SECONDS)
+            if self._session.holder not in (Holder.LOG, Holder.RECORD):
+                await self._session.wait_decided(PATIENCE_SECONDS)
             if self._session.holder is not Holder.RECORD:
                 return await self._on_log(method)
             try:

@@ -18,6 +18,7 @@ from common.postgres.store import Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker
+from common.redis.pressure import Pressure, bounds_from
 from common.redis.stats import CacheStats
 from common.reporting import report_counts
 from common.runtime import exit_with_parent
@@ -76,7 +77,8 @@ async def _with_log(
     redis = RedisReadiness(functions, keys)
     await redis.first_try()
     asker = MissAsker(client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds)
-    for work in (redis.run(), asker.listen()):
+    pressure = Pressure(functions, keys, bounds_from(settings))
+    for work in (redis.run(), asker.listen(), pressure.watch()):
         await stack.enter_async_context(in_background(work))
     switched = await stack.enter_async_context(
         open_switched(settings, pool, store, functions, inspecting, name=SERVICE, asker=asker)
