@@ -9,7 +9,7 @@ from common.assembly import Conversations
 from common.authority.session import ChangingOver, LogSession
 from common.domain.conversations import Header, State
 from common.domain.cursors import ConversationList
-from common.domain.errors import Busy, LogUnavailable, TurnlogError
+from common.domain.errors import Busy, TurnlogError
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import NewMessage
 from common.domain.paging import Page
@@ -135,13 +135,13 @@ class SwitchingPublisher:
         return await self._switch.call(lambda parts: parts.publisher.delete(user, conversation, at_ms=at_ms))
 
     async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
-        """See PublisherPort.wait_persisted. The append is acknowledged already: a log that has gone away
+        """See PublisherPort.wait_persisted. The append is acknowledged already: a server that has gone away
         since makes the answer False, not an error."""
         try:
             return await self._switch.call(
                 lambda parts: parts.publisher.wait_persisted(user, appended, within=within)
             )
-        except LogUnavailable:
+        except Busy:
             return False
 
 

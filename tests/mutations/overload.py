@@ -1,0 +1,22 @@
+"""What holds under an overload, and of an answer that was given already."""
+
+from typing import Final
+
+from tests.mutations.mutation import Mutation
+
+MUTATIONS: Final = (
+    Mutation(
+        "ack=persisted: a log that goes away while it is waited for makes an error of an acknowledged append",
+        "common/authority/switching.py",
+        "        except Busy:\n            return False\n",
+        "        except ZeroDivisionError:\n            return False\n",
+        "tests/integration/authority/test_persisted.py::test_an_append_that_is_on_the_log_is_a_202_without_redis",
+    ),
+    Mutation(
+        "pressure: no gateway tells the log its bounds",
+        "services/gateway/worker.py",
+        "asker.listen(), pressure.watch()):",
+        "asker.listen()):",
+        "tests/integration/gateway/test_overload.py::test_a_backlog_over_its_bound_is_a_503_that_says_so",
+    ),
+)
