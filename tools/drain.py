@@ -7,12 +7,11 @@ import json
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Final, Protocol
 
 import typer
-from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -24,14 +23,14 @@ from common.redis.breaker import BreakerBoard
 from common.redis.client import RedisClient
 from common.redis.dead import DeadLetters
 from common.redis.functions import Functions
-from common.redis.group import GROUP, ConsumerGroup, PartitionLag
+from common.redis.group import ConsumerGroup, PartitionLag
+from common.redis.heartbeats import Heartbeats, Reading
 from common.redis.keys import Keys
 from common.settings import Settings
 from tools.errors import CommandError
 from tools.instance import load_instance
 from tools.paths import DEFAULT_DATA_DIR, DataDir
 from tools.settling import STALL_SECONDS
-from tools.status.collect import SILENT_SECONDS
 
 POLL_SECONDS: Final = 0.2
 NOT_DRAINED: Final = 1
@@ -153,22 +152,13 @@ class Drain:
                 f"the persister's breaker is open: PostgreSQL refuses most events ({breaker.error}); mend the"
                 " cause, or park them with `turnlog dead park`"
             )
-        if not await self._persister_reads():
+        if not await Heartbeats(Functions(self._client), self._keys).is_alive(Reading.PERSISTER):
             return "no persister is reading the log: start one (./turnlog up, or ./turnlog persister)"
         if settled_at_start:
             return "new events keep coming: stop the gateways first (what was there at the start is written)"
         if time.monotonic() - self._moved > STALL_SECONDS:
             return "a persister reads the log, but nothing is written: is PostgreSQL there? (turnlog status)"
         return "the time is up; the persister is still writing"
-
-    async def _persister_reads(self) -> bool:
-        idle: list[int] = []
-        for partition in range(self._keys.partitions):
-            events = self._keys.events(partition)
-            with suppress(ResponseError):  # no such stream, or no such group in it
-                consumers = await self._client.call("XINFO", "CONSUMERS", events, GROUP)
-                idle += [dict(zip(flat[::2], flat[1::2], strict=True))[b"idle"] for flat in consumers]
-        return bool(idle) and min(idle) < SILENT_SECONDS * 1000
 
 
 def _left(end: Position, lag: PartitionLag) -> int:

@@ -11,6 +11,7 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
 | `chat:{7}:volume` | hash: time → bytes that came in | what is not committed |
 | `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
+| `chat:{0}:heartbeats` | sorted set: persisters and cache builders, by when they were last heard of | 1 h |
 | `chat:{0}:breaker` | string: a persister that has stopped parking, and why | a minute, renewed |
 | `chat:{0}:parking` | string: an operator's permit to park all the same | as given |
 | `chat:{0}:stats:<hour>` | hash: cache hits and misses of all gateways | 25 h |
@@ -99,6 +100,10 @@ class Keys:
 
     def log(self, partition: int) -> str:
         return f"{self.prefix}:{{{partition}}}:log"
+
+    def heartbeats(self) -> str:
+        """Where persisters and cache builders say that they live."""
+        return f"{self.prefix}:{{0}}:heartbeats"
 
     def breaker(self) -> str:
         """What a persister with an open breaker says of itself."""

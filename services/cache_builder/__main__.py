@@ -13,6 +13,7 @@ from common.postgres.pool import open_pool
 from common.postgres.store import Store
 from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
+from common.redis.heartbeats import Heartbeats, Reading
 from common.redis.misses import MissQueue
 from common.redis.server import prepare_when_there
 from common.service import need_redis, run_service
@@ -58,6 +59,8 @@ async def _serve(
                 tasks.create_task(builder.serve(reader, partition, consumer, block_ms=BLOCK_MS))
                 for partition, reader in enumerate(blocking)
             ]
+            beating = Heartbeats(functions, keys).keep_beating(Reading.CACHE_BUILDER, consumer)
+            serving.append(tasks.create_task(beating))
             await stop.wait()
             for task in serving:
                 task.cancel()

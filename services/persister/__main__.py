@@ -21,6 +21,7 @@ from common.redis.breaker import BreakerBoard
 from common.redis.client import Admit, RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
+from common.redis.heartbeats import Heartbeats, Reading
 from common.redis.keys import Keys
 from common.redis.server import prepare_when_there
 from common.service import need_redis, run_service
@@ -60,8 +61,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             # What gateways left behind that are gone: here, because this process sees their events through.
             tidying = tasks.create_task(Leftovers(AuthorityStore(pool), watermark).run())
+            beating = tasks.create_task(
+                Heartbeats(functions, keys).keep_beating(Reading.PERSISTER, ours.name)
+            )
             await ours.run(stop)
             tidying.cancel()
+            beating.cancel()
 
 
 async def persister(

@@ -46,6 +46,7 @@ class Persister:
         settings: PersisterSettings,
         consumer: str,
     ) -> None:
+        self.name = consumer
         self._batch_events = settings.batch_events
         self._channel = Channel(max_entries=settings.batch_events, max_bytes=MAX_BATCH_BYTES)
         self._recorder = recorder

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from common.redis.breaker import BreakerBoard
+from common.redis.heartbeats import Heartbeats, Reading
 from common.settings import Settings
 from tests.e2e.commands import run
 from tests.persisters import running_persister, wait_settled
@@ -98,6 +99,7 @@ async def test_while_new_events_come_it_is_not_drained(scene: Stage) -> None:
     redis = scene.redis
     draining = asyncio.create_task(Drain(redis.client, redis.keys, redis.group, Watch()).run(1.0))
     await looked.wait()
+    await Heartbeats(redis.functions, redis.keys).beat(Reading.PERSISTER, "by hand")
     await redis.persist_all()
     await publish(redis, 3, [])
     outcome = await draining

@@ -339,6 +339,31 @@ async def test_trimming_never_passes_what_is_not_committed(redis: RedisParts) ->
     assert len(await redis.events()) < 200
 
 
+async def test_a_consumer_that_is_forgotten_while_it_waits_gets_what_comes(
+    settings: Settings, redis: RedisParts
+) -> None:
+    """To Redis 7.0 one that finds nothing is silent: it may be forgotten, but never with what it holds."""
+    partition = redis.keys.partition(ALICE)
+    await redis.group.create(partition)
+
+    async def waits() -> bool:
+        return b" cmd=xreadgroup " in await redis.client.call("CLIENT", "LIST")
+
+    async with redis_parts(settings.redis.dsn) as other:
+        reading = asyncio.create_task(
+            redis.group.read_new(other.client, partition, "patient", count=9, block_ms=60_000)
+        )
+        await wait_until(waits)
+        await redis.group.forget_consumers(partition, silent_ms=0)
+        await redis.conversation()
+        assert len(await reading) == 1
+    assert (await redis.group.lag(partition)).pending == 1
+    assert await redis.group.forget_consumers(partition, silent_ms=0) == []
+    pages = redis.group.claim_stale(partition, "quick", min_idle_ms=0, count=10)
+    assert len([entry async for page in pages for entry in page.entries]) == 1
+    assert await redis.group.forget_consumers(partition, silent_ms=0) == ["patient"]
+
+
 async def test_a_reader_that_dies_takes_the_process_with_it(settings: Settings, redis: RedisParts) -> None:
     """A persister that serves seven of eight partitions would look well: it stops, to be restarted."""
     await redis.client.call("SET", redis.keys.events(3), "not a stream")

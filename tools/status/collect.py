@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
-
-from redis.exceptions import ResponseError
 
 from common.assembly import keys_for
 from common.domain.errors import TurnlogError
@@ -15,12 +13,11 @@ from common.domain.ids import Position, now_ms, position_order
 from common.postgres.authority import AuthorityStore
 from common.postgres.figures import CommittedPosition, read_committed_positions, read_figures
 from common.postgres.pool import open_pool
-from common.redis import group as persisters
-from common.redis import misses as builders
 from common.redis.breaker import BreakerBoard
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
+from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
 from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.redis.pressure import Bounds, Pressure
@@ -37,9 +34,6 @@ from tools.status.report import (
     Status,
 )
 from tools.up.port import is_ready
-
-SILENT_SECONDS: Final = 10.0
-"""A consumer that has not read for so long counts as gone; each reads at least every few seconds."""
 
 
 async def collect(settings: Settings, url: str) -> Status:
@@ -96,12 +90,8 @@ async def _redis(
     try:
         committed = {position.partition: position.position for position in positions}
         status = await _redis_status(client, keys, settings, committed)
-        events = [keys.events(partition) for partition in range(keys.partitions)]
-        misses = [keys.misses(partition) for partition in range(keys.partitions)]
-        return status, [
-            await _consumers(client, "persister", events, persisters.GROUP),
-            await _consumers(client, "cache-builder", misses, builders.GROUP),
-        ]
+        heartbeats = Heartbeats(Functions(client), keys)
+        return status, [await _reading(heartbeats, service) for service in Reading]
     except TurnlogError as error:
         failures.append(str(error))
         return None, []
@@ -182,27 +172,14 @@ async def _oldest(client: RedisClient, events: str, lag: PartitionLag) -> Positi
     return Position(found[0][0].decode()) if found else None
 
 
-async def _consumers(client: RedisClient, name: str, streams: list[str], group: str) -> Service:
-    """Whether any consumer of `group` still reads; every kind reads all streams."""
-    idle: dict[str, float] = {}
-    for stream in streams:
-        for flat in await _consumers_of(client, stream, group):
-            facts = dict(zip(flat[::2], flat[1::2], strict=True))
-            consumer, seconds = facts[b"name"].decode(), facts[b"idle"] / 1000
-            idle[consumer] = min(seconds, idle.get(consumer, seconds))
-    alive = [seconds for seconds in idle.values() if seconds < SILENT_SECONDS]
+async def _reading(heartbeats: Heartbeats, service: Reading) -> Service:
+    silence = await heartbeats.silence(service)
+    alive = [seconds for seconds in silence if seconds < SILENT_SECONDS]
     if alive:
-        return Service(name=name, up=True, detail=f"{len(alive)} reading")
-    if idle:
-        return Service(name=name, up=False, detail=f"silent for {min(idle.values()):,.0f} s")
-    return Service(name=name, up=False, detail="never seen")
-
-
-async def _consumers_of(client: RedisClient, stream: str, group: str) -> list[Any]:
-    try:
-        return await client.call("XINFO", "CONSUMERS", stream, group)
-    except ResponseError:  # no such stream, or no such group in it
-        return []
+        return Service(name=service, up=True, detail=f"{len(alive)} reading")
+    if silence:
+        return Service(name=service, up=False, detail=f"silent for {silence[0]:,.0f} s")
+    return Service(name=service, up=False, detail="never seen")
 
 
 async def _gateway(url: str) -> Service:
