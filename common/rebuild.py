@@ -138,8 +138,10 @@ class Rebuilder:
         header = begun.header or overlay_header(loaded.header if loaded else None, begun.events)
         if header is None or (header.deleted and not deleted_too):
             return None
-        messages = newest(loaded, begun.events, self._length, below=header.next_sequence_number)
-        return await self._cache.load_install(user, begun, header, [message.served for message in messages])
+        # What is still pending of a deleted conversation came before its delete.
+        below = header.next_sequence_number
+        found = [] if header.deleted else newest(loaded, begun.events, self._length, below=below)
+        return await self._cache.load_install(user, begun, header, [message.served for message in found])
 
     async def _read_list(self, user: UserId, pending: list[Header]) -> tuple[list[Header], int]:
         stored = await self._store.conversations(

@@ -31,6 +31,13 @@ _PENDING_SECOND: Final = _STORE_READ % "[]" + _PENDING_READ
 
 MUTATIONS: Final = (
     Mutation(
+        "rebuild vs delete: what is pending of a deleted conversation is cached",
+        "common/rebuild.py",
+        "        found = [] if header.deleted else newest(",
+        "        found = newest(",
+        REBUILDS + "test_what_is_pending_of_a_deleted_conversation_is_not_cached",
+    ),
+    Mutation(
         "rebuild vs append: no journal of what came since",
         "common/redis/lua/append.lua",
         "  redis.call('RPUSHX', k.rebuild, unpack(messages))\n",

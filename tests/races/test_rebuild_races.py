@@ -104,6 +104,26 @@ async def test_a_delete_during_a_rebuild_is_final(scene: Stage) -> None:
 
 
 @pytest.mark.parametrize("change", ["append", "rename"])
+async def test_what_is_pending_of_a_deleted_conversation_is_not_cached(scene: Stage) -> None:
+    """PostgreSQL has the delete, and Redis came back without it: the appends before it are pending again."""
+    conversation = await scene.conversation(3)
+    entries = await scene.redis.client.call("XRANGE", _log_of(scene), "-", "+")
+    await persist(scene)
+    await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+    await persist(scene)
+    keys = scene.redis.keys.conversation(ALICE, conversation)
+    await scene.drop(keys.header)
+    await scene.redis.client.call("RPUSH", keys.pending, *(position for position, _ in entries))
+
+    await scene.parts.rebuilder.absent(ALICE, conversation)
+    with pytest.raises(ConversationNotFound):
+        await scene.numbers(conversation)
+
+
+def _log_of(scene: Stage) -> str:
+    return scene.redis.keys.events(scene.redis.keys.partition(ALICE))
+
+
 async def test_a_header_that_goes_during_a_rebuild_does_not_come_back_older(
     scene: Stage, change: str
 ) -> None:
