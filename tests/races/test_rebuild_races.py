@@ -103,7 +103,6 @@ async def test_a_delete_during_a_rebuild_is_final(scene: Stage) -> None:
         await scene.numbers(conversation)
 
 
-@pytest.mark.parametrize("change", ["append", "rename"])
 async def test_what_is_pending_of_a_deleted_conversation_is_not_cached(scene: Stage) -> None:
     """PostgreSQL has the delete, and Redis came back without it: the appends before it are pending again."""
     conversation = await scene.conversation(3)
@@ -124,6 +123,7 @@ def _log_of(scene: Stage) -> str:
     return scene.redis.keys.events(scene.redis.keys.partition(ALICE))
 
 
+@pytest.mark.parametrize("change", ["append", "rename"])
 async def test_a_header_that_goes_during_a_rebuild_does_not_come_back_older(
     scene: Stage, change: str
 ) -> None:
