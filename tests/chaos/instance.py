@@ -67,10 +67,18 @@ _VALKEY_OPTIONS: Final = {"aof-timestamp-enabled": "yes"}
 
 
 class Instance:
-    """Servers, services and links. `gate` holds the workload back; `report` gets a line for a person."""
+    """Servers, services and links. `gate` holds the workload back; `report` gets a line for a person;
+    `tuning` are variables of the services that differ from those of a run of faults."""
 
-    def __init__(self, directory: Path, gate: Gate, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        gate: Gate,
+        report: Callable[[str], None],
+        tuning: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
+        self._tuning = {**_TUNING, **(tuning or {})}
         self.logs = directory / "logs"
         self.gate = gate
         self.deaths = Deaths(report)
@@ -171,6 +179,16 @@ class Instance:
             server.spec, server.child.spec.log_file, lambda: True, timeout_seconds=timeout_seconds
         )
 
+    async def stop_server(self, name: str) -> None:
+        """Stop a server as an operator would; it stays away."""
+        await self._server(name).child.stop(asyncio.Event())
+
+    async def start_server(self, name: str) -> None:
+        """Start a stopped server again; return when it answers."""
+        server = self._server(name)
+        server.child = await self._start_child(server.child.spec)
+        await self.wait_answers(name)
+
     def _server(self, name: str) -> Server:
         return {"postgres": self.postgres, "redis": self.valkey}[name]
 
@@ -231,7 +249,7 @@ class Instance:
         faked = clock.environment(self.clock_file(name)) if name.endswith("-2") else {}
         environment = {
             **_clean_environment(),
-            **_TUNING,
+            **self._tuning,
             "REDIS_URL": _through(self.valkey.spec.dsn, redis.port),
             "DATABASE_URL": _through(self.postgres.spec.dsn, postgres.port),
             "JWT_SECRET": self._secret,

@@ -30,8 +30,13 @@ class Peaks:
     def look(self) -> None:
         """Look now."""
         for name in (*self._instance.services, "redis", "postgres"):
-            held = sum(_private(process) for process in self._instance.family(name))
+            held = held_by(self._instance, name)
             self.bytes[name] = max(held, self.bytes.get(name, 0))
+
+
+def held_by(instance: Instance, name: str) -> int:
+    """Bytes that a service or server holds now."""
+    return sum(_private(process) for process in instance.family(name))
 
 
 def _private(process: psutil.Process) -> int:
