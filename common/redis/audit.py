@@ -12,6 +12,7 @@ from common.domain.conversations import Header
 from common.domain.errors import MalformedEvent, UnsupportedVersion
 from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import ConversationId, Position, UserId
+from common.redis.dead import void_positions
 from common.redis.functions import Functions
 from common.redis.group import GROUP, Entry
 from common.redis.headers import HEADER_FIELDS, header_arguments, header_from_reply
@@ -239,6 +240,10 @@ class CacheAudit:
         parsed = (self._keys.parse(name.decode(errors="replace")) for name in names)
         owners = {(key.user, key.conversation) for key in parsed if key is not None}
         return following.decode(), sorted(owners, key=lambda owner: (owner[0], owner[1] or ""))
+
+    async def void(self, partition: int, first: Position, last: Position) -> set[Position]:
+        """Entries of the log whose dead letter was dropped, or put back elsewhere."""
+        return await void_positions(self._client, self._keys, partition, first, last)
 
     async def parked(self, partition: int) -> dict[Position, dict[bytes, bytes]]:
         """The dead letters of one partition, by the positions that they had on the log."""

@@ -11,7 +11,7 @@ from common.contract.stream import decode
 from common.domain.errors import MalformedEvent, TurnlogError, UnsupportedVersion
 from common.domain.events import ConversationDeleted, ConversationEvent, MessagesAppended, QueryLogged
 from common.domain.ids import Position, position_order
-from common.redis.client import Argument
+from common.redis.client import Argument, RedisClient
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 
@@ -128,8 +128,25 @@ class DeadLetters:
         return Position(reply.decode()) if reply else None
 
     async def drop(self, letter: DeadLetter) -> bool:
-        """Forget a letter for ever; False where it was gone."""
-        return await self._client.call("XDEL", self._keys.dead(letter.partition), letter.position) == 1
+        """Forget a letter for ever; False where it was gone.
+
+        Its entry, while the log has it, is remembered as void: neither `verify` nor `replay` takes it up.
+        """
+        keys = [self._keys.events(letter.partition), self._keys.dead(letter.partition)]
+        event = letter.event
+        if isinstance(event, ConversationDeleted) and self._keys.partition(event.user_id) == letter.partition:
+            names = self._keys.conversation(event.user_id, event.conversation_id)
+            keys += (names.header, names.pending, names.user_pending)
+        return await self._functions.call("drop_letter", keys, letter.position) == 1
+
+
+async def void_positions(
+    client: RedisClient, keys: Keys, partition: int, first: Position, last: Position
+) -> set[Position]:
+    """Positions from `first` to `last` whose dead letter was dropped, or requeued and stands elsewhere."""
+    low, high = position_order(first)[0], position_order(last)[0]
+    found: list[bytes] = await client.call("ZRANGEBYSCORE", keys.void(partition), low, high)
+    return {Position(position.decode()) for position in found}
 
 
 def _amendment(event: ConversationEvent) -> list[Argument]:

@@ -7,6 +7,7 @@ hold its owner, so another user's conversation is not forbidden but absent.
 |---|---|---|
 | `chat:{7}:events` | stream: the log | trimmed below what is committed |
 | `chat:{7}:dead` | stream: parked events | until an operator drops them |
+| `chat:{7}:void` | sorted set: positions whose dead letter was requeued or dropped | trimmed with the log |
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
 | `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
 | `chat:{7}:volume` | hash: time → bytes that came in | what is not committed |
@@ -94,6 +95,10 @@ class Keys:
 
     def dead(self, partition: int) -> str:
         return f"{self.prefix}:{{{partition}}}:dead"
+
+    def void(self, partition: int) -> str:
+        """Positions by time; Lua finds it by the name of `events`."""
+        return f"{self.prefix}:{{{partition}}}:void"
 
     def misses(self, partition: int) -> str:
         return f"{self.prefix}:{{{partition}}}:misses"

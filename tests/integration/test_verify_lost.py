@@ -9,9 +9,10 @@ import pytest
 from common.contract.stream import decode
 from common.domain.errors import ConversationNotFound
 from common.domain.events import MessagesAppended
-from common.domain.ids import Position, new_conversation_id
+from common.domain.ids import ConversationId, Position, new_conversation_id
 from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
+from common.redis.dead import DeadLetters
 from common.redis.group import GROUP, Entry, Refusal
 from common.settings import PersisterSettings, Settings
 from tests.integration.test_verify import SIX, goes_on, is_clean, mends, settled
@@ -19,6 +20,9 @@ from tests.persisting import persist
 from tests.redis_parts import ALICE, NOW, STATE
 from tests.stage import Stage, stage
 from tests.verifying import kinds, parts_of, verify
+from tools.dead.selection import Selection
+from tools.replay.from_log import LogSource
+from tools.replay.selection import Selection as ReplaySelection
 from tools.verify.findings import Kind
 
 
@@ -230,6 +234,15 @@ async def test_a_counter_is_right_although_events_are_pending(scene: Stage) -> N
 
 async def test_a_parked_event_is_not_lost(scene: Stage) -> None:
     """It lies among the dead letters with its number; the record's counters learn of the number."""
+    conversation = await parked_then_settled(scene)
+    await is_clean(scene)
+    assert await scene.numbers(conversation) == SIX
+    await scene.drop_caches()
+    await goes_on(scene, conversation, number=7)
+
+
+async def parked_then_settled(scene: Stage) -> ConversationId:
+    """A conversation whose newest message is among the dead letters, and nothing is pending."""
     conversation = await settled(scene)
     await scene.append(conversation, "poison")
     [entry] = await read_all(scene)
@@ -238,10 +251,50 @@ async def test_a_parked_event_is_not_lost(scene: Stage) -> None:
     await BatchWriter(scene.pool).reserve(event)
     refusal = Refusal("a test's poison", "Poison", None, "test")
     await scene.redis.group.park(entry, refusal, ALICE, conversation, amends=1)
-    await is_clean(scene)
+    return conversation
+
+
+async def test_a_letter_that_was_dropped_is_not_stored_by_a_repair_or_a_replay(scene: Stage) -> None:
+    """Its entry is on the log for a while yet; what is left of it is the gap, which somebody chose."""
+    conversation = await parked_then_settled(scene)
+    letters = DeadLetters(scene.redis.functions, scene.redis.keys)
+    [letter] = [letter async for letter in Selection().of(letters)]
+    assert await letters.drop(letter)
+    assert not await letters.drop(letter)
+    assert Kind.LOG_LOST not in kinds(await verify(parts_of(scene), repair=True))
+    log = LogSource(scene.redis.client, scene.redis.keys, ReplaySelection())
+    read = [item.position async for page in log.pages(None) for item in page.items]
+    assert len(read) > 0
+    assert letter.original not in read
     assert await scene.numbers(conversation) == SIX
-    await scene.drop_caches()
-    await goes_on(scene, conversation, number=7)
+    partition = scene.redis.keys.partition(ALICE)
+    await scene.redis.client.call("XTRIM", scene.redis.keys.events(partition), "MAXLEN", 0)
+    await scene.redis.group.trim(partition, keep_from_ms=0)
+    assert await scene.redis.client.call("EXISTS", scene.redis.keys.void(partition)) == 0
+
+
+async def test_a_letter_that_was_requeued_is_not_lost_where_it_was_first(scene: Stage) -> None:
+    """It stands at its new place, and waits there; a second refusal and a drop are of that one."""
+    await parked_then_settled(scene)
+    letters = DeadLetters(scene.redis.functions, scene.redis.keys)
+    [letter] = [letter async for letter in Selection().of(letters)]
+    await letters.requeue(letter)
+    assert Kind.LOG_LOST not in kinds(await verify(parts_of(scene)))
+
+
+async def test_a_deletion_that_was_dropped_never_happened(scene: Stage) -> None:
+    """Not even in Redis, where its tombstone would have stayed; no repair makes it happen."""
+    conversation = await settled(scene)
+    await scene.parts.publisher.delete(ALICE, conversation, at_ms=NOW)
+    [entry] = await read_all(scene)
+    refusal = Refusal("a test's poison", "Poison", None, "test")
+    await scene.redis.group.park(entry, refusal, ALICE, conversation, amends="deleted")
+    letters = DeadLetters(scene.redis.functions, scene.redis.keys)
+    [letter] = [letter async for letter in Selection().of(letters)]
+    assert await letters.drop(letter)
+    assert await scene.numbers(conversation) == SIX
+    assert Kind.LOG_LOST not in kinds(await verify(parts_of(scene), repair=True))
+    assert await scene.numbers(conversation) == SIX
 
 
 async def test_what_is_only_in_redis_and_waits_is_no_drift(scene: Stage) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tools.status.problems import problems_of, problems_of_authority
+from tools.status.problems import notes_of, problems_of, problems_of_authority
 from tools.status.report import (
     AuthorityStatus,
     PartitionStatus,
@@ -104,6 +104,19 @@ def test_what_is_wrong_with_the_log_is_said(changes: dict[str, Any], said: str) 
 def test_a_hit_rate_of_a_few_reads_is_no_rate() -> None:
     """The first reads after a start are all misses."""
     assert problems_of(UP, redis(partition(), hits_last_hour=0, misses_last_hour=99)) == []
+
+
+def test_a_roll_back_is_a_note_and_no_problem() -> None:
+    """It was made good; what may be lost is worth a look."""
+    assert (notes_of(redis(partition())), notes_of(None)) == ([], [])
+    came_back = redis(partition(), rollbacks=3)
+    [note] = notes_of(came_back)
+    assert "came back older than PostgreSQL 3 times" in note
+    assert problems_of(UP, came_back) == []
+    status = Status(
+        url="u", mode="local", services=UP, redis=came_back, postgres=None, problems=[], notes=[note]
+    )
+    assert "- a partition of the log came back older" in shown(status, partitions=False)
 
 
 def test_a_service_that_is_down_is_a_problem() -> None:

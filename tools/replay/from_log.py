@@ -10,6 +10,7 @@ from common.domain.errors import MalformedEvent, UnsupportedVersion
 from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import Position, position_order
 from common.redis.client import RedisClient
+from common.redis.dead import void_positions
 from common.redis.keys import Keys
 from tools.replay.page import Cursor, Item, Page
 from tools.replay.selection import Selection
@@ -40,7 +41,9 @@ class LogSource:
             start = f"({reached[1]}" if partition == reached[0] else low
             while found := await self._read(partition, start, end):
                 items = [self._item(partition, *entry) for entry in found]
-                yield Page([i for i in items if i is not None], len(found), _cursor(partition, found[-1][0]))
+                void = await self._void(partition, found)
+                wanted = [item for item in items if item is not None and item.position not in void]
+                yield Page(wanted, len(found), _cursor(partition, found[-1][0]))
                 start = f"({found[-1][0].decode()}"
 
     async def _end(self, partition: int, high: str) -> str | None:
@@ -51,6 +54,11 @@ class LogSource:
         if start.startswith("(") and position_order(Position(start[1:])) >= position_order(Position(end)):
             return []
         return await self._client.call("XRANGE", self._keys.events(partition), start, end, "COUNT", PAGE)
+
+    async def _void(self, partition: int, found: list[Any]) -> set[Position]:
+        """Those whose dead letter was dropped, or put back and stands elsewhere on this log."""
+        first, last = Position(found[0][0].decode()), Position(found[-1][0].decode())
+        return await void_positions(self._client, self._keys, partition, first, last)
 
     def _item(self, partition: int, position: bytes, flat: list[bytes]) -> Item | None:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -21,9 +21,10 @@ from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
 from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.redis.pressure import Bounds, Pressure
+from common.redis.runs import Runs
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
-from tools.status.problems import problems_of, problems_of_authority
+from tools.status.problems import notes_of, problems_of, problems_of_authority
 from tools.status.report import (
     AuthorityStatus,
     BreakerStatus,
@@ -53,6 +54,7 @@ async def collect(settings: Settings, url: str) -> Status:
             *problems_of(services, redis),
             *(problems_of_authority(postgres.authority, uses_log=settings.uses_redis) if postgres else ()),
         ],
+        notes=notes_of(redis),
     )
 
 
@@ -125,6 +127,7 @@ async def _redis_status(
             for partition in range(keys.partitions)
         ],
         breaker=await _breaker(client, keys),
+        rollbacks=await Runs(functions, keys, ttl_ms=settings.redis.ttl_seconds * 1000).rollbacks(),
     )
 
 

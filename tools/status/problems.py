@@ -51,6 +51,17 @@ def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]
     return found
 
 
+def notes_of(redis: RedisStatus | None) -> list[str]:
+    """What happened and was made good."""
+    if redis is None or not redis.rollbacks:
+        return []
+    times = "once" if redis.rollbacks == 1 else f"{redis.rollbacks:,} times"
+    return [
+        f"a partition of the log came back older than PostgreSQL {times}, and was made good; what had not"
+        " reached PostgreSQL by then may be lost (redis_rolled_back in the logs)"
+    ]
+
+
 def problems_of_authority(authority: AuthorityStatus, *, uses_log: bool) -> list[str]:
     """What keeps the log, or the record, from being used as it should be."""
     since, waiting = authority.since_seconds, ""

@@ -49,6 +49,8 @@ class RedisStatus(_Part):
     misses_last_day: int
     partitions: list[PartitionStatus]
     breaker: BreakerStatus | None = None
+    rollbacks: int = 0
+    """How often a partition came back older than PostgreSQL, as far as this Redis knows."""
 
     @property
     def used_percent(self) -> float | None:
@@ -100,6 +102,8 @@ class Status(_Part):
     redis: RedisStatus | None
     postgres: PostgresStatus | None
     problems: list[str]
+    notes: list[str] = []
+    """What is worth knowing, and needs nobody."""
 
     @property
     def healthy(self) -> bool:

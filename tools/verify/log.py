@@ -87,7 +87,10 @@ class LogCheck:
         lost = [i for i, known in zip(items, recorded, strict=True) if not known and not i.entry.held]
         unsettled = [i for i, known in zip(items, recorded, strict=True) if known and i.entry.held]
         if lost or found:
+            # The letters first: one that is dropped meanwhile is in one of the two.
             dead = await self._parked.positions(partition)
+            first, last = page.entries[0].entry.position, page.entries[-1].entry.position
+            dead |= await self._parked.void(partition, first, last)
             lost = [item for item in lost if item.entry.entry.position not in dead]
             found = [finding for finding in found if finding.position not in dead]
         if page.silence_ms is None or page.silence_ms < self._silent_ms:

@@ -18,6 +18,10 @@ class Parked:
         """Where on the log the dead letters of a partition stood."""
         return set(await self._cache.parked(partition))
 
+    async def void(self, partition: int, first: Position, last: Position) -> set[Position]:
+        """Where letters stood that were dropped, or put back at another place; from `first` to `last`."""
+        return await self._cache.void(partition, first, last)
+
     async def numbers(self, user: UserId, conversation: ConversationId) -> set[int]:
         """The sequence numbers of a conversation's parked messages."""
         found: set[int] = set()

@@ -154,6 +154,37 @@ local function park(keys, args)
   return position
 end
 
+-- The letter is gone from its place: the entry that it was made of, while it is still on the log, is told of
+-- elsewhere or not at all, and must not be taken for one that was lost on its way. By time, for `trim`.
+local function void(events, words)
+  local original = words[1] == 'dead_position' and words[2] or ''
+  if string.match(original, '^%d+%-%d+$') and redis.call('XRANGE', events, original, original)[1] then
+    redis.call('ZADD', beside(events, 'void'), string.match(original, '^%d+'), original)
+  end
+end
+
+-- Drop a dead letter, for ever. A deletion that is dropped never happened: its tombstone goes.
+-- KEYS 1 events  2 dead  then, for a deletion: header, pending, user's pending of its conversation
+-- ARGV 1 its position among the dead letters
+-- Replies 1 | 0 it was gone
+local function drop_letter(keys, args)
+  local found = redis.call('XRANGE', keys[2], args[1], args[1])[1]
+  if not found then
+    return 0
+  end
+  void(keys[1], found[2])
+  redis.call('XDEL', keys[2], args[1])
+  if keys[3] and redis.call('HGET', keys[3], 'deleted') == '1' and redis.call('HEXISTS', keys[3], STALE) == 1 then
+    if redis.call('EXISTS', keys[4]) == 1 then
+      -- What is pending needs its header; settled, it goes as one that is stale.
+      redis.call('HSET', keys[3], 'deleted', '0')
+    else
+      forget_conversation(keys[3], keys[5])
+    end
+  end
+  return 1
+end
+
 -- Put a dead letter back on the log, as it was, and take it off the dead letters.
 -- KEYS 1 events  2 dead  then, for an event that can be read: those of its conversation, as for park
 -- ARGV 1 its position among the dead letters  2 number of words before the event's own
@@ -166,6 +197,7 @@ local function requeue(keys, args)
     return false
   end
   local position = redis.call('XADD', keys[1], '*', unpack(found[2], 1 + tonumber(args[2])))
+  void(keys[1], found[2])
   redis.call('XDEL', keys[2], args[1])
   if not keys[3] then
     return position
@@ -216,7 +248,11 @@ local function trim(keys, args)
   if before(args[2], floor) and not short_of_memory(keys[1]) then
     floor = args[2]
   end
-  return redis.call('XTRIM', keys[1], 'MINID', '~', floor)
+  local trimmed = redis.call('XTRIM', keys[1], 'MINID', '~', floor)
+  local first = redis.call('XRANGE', keys[1], '-', '+', 'COUNT', 1)[1]
+  local until_ms = first and '(' .. string.match(first[1], '^%d+') or '+inf'
+  redis.call('ZREMRANGEBYSCORE', beside(keys[1], 'void'), '-inf', until_ms)
+  return trimmed
 end
 
 -- Forget consumers that hold nothing and have been silent. One step, because a consumer that is deleted
@@ -246,4 +282,5 @@ redis.register_function('turnlog_requeue', requeue)
 redis.register_function({
   function_name = 'turnlog_forget_consumers', callback = forget_consumers, flags = { 'allow-oom' },
 })
+redis.register_function({ function_name = 'turnlog_drop_letter', callback = drop_letter, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_trim', callback = trim, flags = { 'allow-oom' } })

@@ -20,8 +20,9 @@ from tests.chaos.faults.processes import EVERYTHING, Kill, StandStill
 from tests.chaos.faults.redis import ComeBackOlder, LoseTail, MemoryFull
 from tests.chaos.instance import Instance
 
-# Kinds that are made only where `--faults` names them, because what they break is still being built.
-# redis-tail-lost: until the branch `rollback` has landed, numbers that are given again collide.
+# Kinds that are made only where `--faults` names them.
+# redis-tail-lost: what a persister had read before the cut may reach PostgreSQL behind the window, so that an
+# answer names a number that its message has not kept (ADR 0091); the checker cannot tell that from a defect.
 LEFT_OUT: Final = frozenset({"redis-tail-lost"})
 
 
@@ -37,7 +38,7 @@ KINDS: Final = (
     Kind("postgres-timeouts", StatementTimeouts),
     Kind("postgres-locks", RowLocks),
     Kind("redis-older", ComeBackOlder, explains=frozenset({"redis_rolled_back"})),
-    Kind("redis-tail-lost", LoseTail, explains=frozenset({"redis_rolled_back"})),
+    Kind("redis-tail-lost", LoseTail, explains=frozenset({"redis_rolled_back", "messages_renumbered"})),
     Kind("redis-memory", MemoryFull),
     Kind("link-cut", Cut, link=True),
     Kind("link-delay", Delay, link=True),
