@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from common.contract.stream import decode
-from common.domain.errors import ConversationNotFound
+from common.domain.errors import Busy, ConversationNotFound
 from common.domain.ids import ConversationId, Position
 from common.domain.messages import numbered
 from common.postgres.changes import Recorded
@@ -209,7 +209,11 @@ class Traffic:
         written = 0
         while not self.stopping:
             sent = [message(f"{written}"), message(f"{written} again")]
-            appended = await publisher.append(ALICE, conversation, sent, at_ms=NOW + written)
+            try:
+                appended = await publisher.append(ALICE, conversation, sent, at_ms=NOW + written)
+            except Busy:  # its cache was dropped each time that it was loaded: a client asks again
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
             for stored, new in zip(appended.messages, sent, strict=True):
                 number = numbered(stored).sequence_number
                 assert self.acknowledged[conversation].setdefault(number, new.id) == new.id
