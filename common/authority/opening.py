@@ -20,7 +20,7 @@ from common.domain.errors import UnsafeConfiguration
 from common.inspection import Inspection
 from common.loading import Asker
 from common.postgres.authority import AuthorityStore, guard_change, guard_read
-from common.postgres.pool import Pool
+from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
@@ -42,6 +42,15 @@ class Switched:
 
 
 @asynccontextmanager
+async def _own_pool(settings: Settings, name: str) -> AsyncGenerator[Pool]:
+    """A connection that slow requests cannot take: who cannot show itself is forgotten after a while, and
+    would go on using a log that has lost the say."""
+    alone = settings.postgres.model_copy(update={"pool_min_size": 0, "pool_max_size": 1})
+    async with open_pool(alone, application_name=f"turnlog-{name}-session") as pool:
+        yield pool
+
+
+@asynccontextmanager
 async def open_switched(
     settings: Settings,
     pool: Pool,
@@ -56,25 +65,25 @@ async def open_switched(
     program's."""
     keys = keys_for(settings)
     unsettled = Unsettled(lambda address: keys.partition(address[0]))
-    group = ConsumerGroup(functions, keys, settings.redis)
-    session = LogSession(
-        AuthorityStore(pool),
-        Watermark(group, keys.partitions),
-        unsettled,
-        name=session_name(name),
-        drop_caches=inspecting.start_afresh,
-    )
     log = TrackingLog(functions, keys, settings.redis, unsettled)
     logged = assemble(settings, functions, store, asker=asker, log=log)
     record = assemble_direct(settings, pool, guards=Guards(guard_read, guard_change))
-    switch = Switch(session, logged, record)
-    conversations = Conversations(
-        publisher=SwitchingPublisher(switch),
-        history=SwitchingHistory(switch),
-        listing=SwitchingListing(switch),
-    )
-    async with session.open():
-        yield Switched(conversations, session, logged)
+    async with _own_pool(settings, name) as own:
+        session = LogSession(
+            AuthorityStore(own),
+            Watermark(ConsumerGroup(functions, keys, settings.redis), keys.partitions),
+            unsettled,
+            name=session_name(name),
+            drop_caches=inspecting.start_afresh,
+        )
+        switch = Switch(session, logged, record)
+        conversations = Conversations(
+            publisher=SwitchingPublisher(switch),
+            history=SwitchingHistory(switch),
+            listing=SwitchingListing(switch),
+        )
+        async with session.open():
+            yield Switched(conversations, session, logged)
 
 
 @asynccontextmanager

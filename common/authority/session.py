@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -54,8 +54,7 @@ class LogSession:
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._seen_at = -1e9
-        self._record_away = True
+        self._looked_at = -1e9
         self._log_away_since: float | None = None
         self._proposed: Term | None = None
         self._not_before = 0.0
@@ -70,14 +69,15 @@ class LogSession:
         return self._holder
 
     @contextmanager
-    def on_log(self) -> Generator[None]:
-        """Around each use of the log and its caches. Raises ChangingOver where it must not be used now."""
+    def on_log(self) -> Generator[UUID]:
+        """Around each use of the log and its caches; what it gives is for `confirm`. Raises ChangingOver
+        where the log must not be used now."""
         if self._holder is not Holder.LOG:
             raise ChangingOver
         self._under_way += 1
         self._idle.clear()
         try:
-            yield
+            yield self.id
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -90,14 +90,17 @@ class LogSession:
                 while self._holder in (Holder.LEAVING, Holder.RETURNING):
                     await self._moved.wait()
 
-    async def confirm(self) -> None:
-        """Before an answer from the log goes out: this process was not stopped so long that it was
-        forgotten. Raises LogUnavailable where the log may have lost the say meanwhile."""
-        if self._record_away or self._now() - self._seen_at < self._timing.fresh:
-            return
-        known = self.id
-        await self.look()
-        if self._holder is not Holder.LOG or self.id != known:
+    async def confirm(self, begun_as: UUID) -> None:
+        """Before an answer from the log goes out that was `begun_as` this session: the process was not
+        stopped so long that it was forgotten. Raises LogUnavailable where the log may have lost the say."""
+        if self._stale:
+            async with self._turn:
+                if self._stale:  # many wait here at once; one look is for all
+                    await self._look()
+            if self._holder is not Holder.LOG:
+                raise LogUnavailable("this process was stopped, and is back", outcome_unknown=True)
+        # Forgotten, it may have registered anew before the answer came to be confirmed.
+        if self.id != begun_as:
             raise LogUnavailable("this process was stopped, and is back", outcome_unknown=True)
 
     @asynccontextmanager
@@ -121,15 +124,20 @@ class LogSession:
     async def look(self) -> None:
         """Show this session, see who has the say, and do this session's part of a change."""
         async with self._turn:
-            asked_at = self._now()
-            try:
-                seen = await self._store.seen(self.id)
-                self._record_away = False
-                await self._follow(seen.term, seen.registered)
-                if self._holder is Holder.LOG:
-                    self._seen_at = asked_at
-            except StoreUnavailable:
-                self._record_away = True
+            await self._look()
+
+    @property
+    def _stale(self) -> bool:
+        return self._now() - self._looked_at >= self._timing.fresh
+
+    async def _look(self) -> None:
+        asked_at = self._now()
+        # While the record is away nobody can take the say away from the log.
+        with suppress(StoreUnavailable):
+            seen = await self._store.seen(self.id)
+            await self._follow(seen.term, seen.registered)
+        if self._holder is Holder.LOG:
+            self._looked_at = asked_at
 
     async def _follow(self, term: Term, registered: bool) -> None:
         match term.holder:

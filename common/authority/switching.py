@@ -45,16 +45,16 @@ class Switch:
         raise ChangingOver
 
     async def _on_log(self, method: Callable[[Conversations], Awaitable[Answer]]) -> Answer:
-        with self._session.on_log():
+        with self._session.on_log() as session:
             try:
                 answer = await method(self._log)
             except Busy:
                 raise
             except TurnlogError:
                 # "There is no such conversation" is an answer, too.
-                await self._session.confirm()
+                await self._session.confirm(session)
                 raise
-            await self._session.confirm()
+            await self._session.confirm(session)
             return answer
 
 

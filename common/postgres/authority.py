@@ -113,6 +113,8 @@ class AuthorityStore:
         async with self._transaction() as connection:
             done = await connection.fetch(statement("authority_hand_over"), session, term.number)
             if done:
+                # What it noted in an earlier term, in which the log kept the say, may be settled since.
+                await connection.execute(statement("authority_keep_unsettled"), session, users, conversations)
                 await connection.execute(statement("authority_note_unsettled"), session, users, conversations)
         return bool(done)
 

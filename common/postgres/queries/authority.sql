@@ -138,7 +138,8 @@ FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
 JOIN conversations AS c ON c.user_id = n.user_id AND c.id = n.conversation_id
 WHERE c.deleted_at IS NOT NULL
     OR (n.kind = 'state' AND c.state_version >= n.value)
-    OR (n.kind = 'message' AND EXISTS (
+    -- Not before its creation is known: who changed its title now would lose what it was created with.
+    OR (n.kind = 'message' AND c.state_version > 0 AND EXISTS (
         SELECT FROM messages AS m
         WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id AND m.sequence_number = n.value
     ))

@@ -7,10 +7,20 @@ from dataclasses import replace
 
 import pytest
 
+from common.contract.stream import decode
 from common.domain.errors import LogUnavailable
-from common.domain.ids import ConversationId, new_conversation_id
-from common.postgres.authority import AuthorityMoved, AwaitsLog, Holder, guard_change, guard_read
+from common.domain.ids import ConversationId, Position, new_conversation_id
+from common.postgres.authority import (
+    AuthorityMoved,
+    AuthorityStore,
+    AwaitsLog,
+    Holder,
+    guard_change,
+    guard_read,
+)
+from common.postgres.changes import Recorded
 from common.postgres.pool import Pool, open_pool
+from common.postgres.writer import BatchWriter
 from common.redis.log import FRESH, Creation
 from common.settings import Settings
 from tests.chaos.proxy import Direction
@@ -153,6 +163,45 @@ async def test_what_the_record_has_after_all_is_not_waited_for(settings: Setting
         await wait_until(lambda: _none_unsettled(pool), message="it is seen to be settled")
 
 
+async def test_a_conversation_whose_creation_is_on_its_way_is_waited_for(
+    settings: Settings, pool: Pool
+) -> None:
+    """Another persister had read it, and is slower than the one that brought the message. Who changed the
+    title now would lose what else it was created with."""
+    async with process(settings, pool) as one, redis_parts(settings.redis.dsn) as redis:
+        conversation = new_conversation_id()
+        new = Creation(FRESH, STATE)
+        await one.log.append(ALICE, conversation, [message()], at_ms=NOW, create=new)
+        one.link.refuse()
+        await one.sees(Holder.RECORD)
+        created, appended = [
+            Recorded(0, Position(f"{i}-1"), decode(fields)) for i, fields in enumerate(await redis.events())
+        ]
+        await BatchWriter(pool).write([appended])
+        for _ in range(3):
+            await one.session.look()
+        assert not await _none_unsettled(pool)
+        await BatchWriter(pool).write([created])
+        await wait_until(lambda: _none_unsettled(pool), message="it is seen to be settled")
+
+
+async def test_what_was_settled_since_a_hand_over_that_came_to_nothing_is_not_waited_for(
+    settings: Settings, pool: Pool
+) -> None:
+    """The log kept the say then, and the record followed."""
+    async with process(settings, pool) as one, redis_parts(settings.redis.dsn) as redis:
+        await _create(one)
+        conversation = one.unsettled.addresses()[0]
+        await AuthorityStore(pool).move(await term(pool), Holder.LEAVING)
+        await AuthorityStore(pool).hand_over(one.session.id, await term(pool), [conversation])
+        await one.sees(Holder.LOG)
+        await redis.persist_all()
+        await wait_until(lambda: not one.unsettled.addresses(), message="it is settled")
+        one.link.refuse()
+        await one.sees(Holder.RECORD)
+        assert await _none_unsettled(pool)
+
+
 async def _none_unsettled(pool: Pool) -> bool:
     return await pool.fetchval("SELECT count(*) FROM unsettled") == 0
 
@@ -184,14 +233,44 @@ async def test_a_process_that_was_forgotten_finds_out_before_it_answers(
     """It was stopped for so long that the others went on without it."""
     never = replace(QUICK, fresh=0.0, look=3600.0)
     async with process(settings, pool, timing=never) as stopped:
-        with stopped.session.on_log():
-            await stopped.session.confirm()
+        with stopped.session.on_log() as session:
+            await stopped.session.confirm(session)
             await pool.execute("DELETE FROM log_sessions")
             with pytest.raises(LogUnavailable) as refused:
-                await stopped.session.confirm()
+                await stopped.session.confirm(session)
         assert refused.value.outcome_unknown
-        with stopped.session.on_log():
-            await stopped.session.confirm()
+        with stopped.session.on_log() as session:
+            await stopped.session.confirm(session)
+
+
+async def test_having_registered_anew_it_does_not_confirm_what_it_had_begun(
+    settings: Settings, pool: Pool
+) -> None:
+    """It looked before the answer came to be confirmed: what it sees is fresh, but the record may have had
+    the say in between."""
+    async with process(settings, pool, timing=replace(QUICK, look=3600.0)) as stopped:
+        with stopped.session.on_log() as session:
+            await pool.execute("DELETE FROM log_sessions")
+            await stopped.session.look()
+            assert stopped.session.holder is Holder.LOG
+            with pytest.raises(LogUnavailable):
+                await stopped.session.confirm(session)
+
+
+async def test_a_process_that_was_stopped_while_the_record_was_away_finds_out_too(
+    settings: Settings, pool: Pool
+) -> None:
+    """PostgreSQL may be back since its last look."""
+    never = replace(QUICK, fresh=0.0, look=3600.0)
+    async with process(settings, pool, timing=never) as stopped:
+        with stopped.session.on_log() as session:
+            await pool.execute("ALTER TABLE log_sessions RENAME TO away")
+            await stopped.session.look()
+            await stopped.session.confirm(session)
+            await pool.execute("ALTER TABLE away RENAME TO log_sessions")
+            await pool.execute("DELETE FROM log_sessions")
+            with pytest.raises(LogUnavailable):
+                await stopped.session.confirm(session)
 
 
 async def test_the_dead_are_forgotten_once_the_record_has_followed(settings: Settings, pool: Pool) -> None:
@@ -226,7 +305,7 @@ async def test_without_the_record_the_log_goes_on(settings: Settings) -> None:
     ):
         with one.session.on_log():
             await _create(one)
-            await one.session.confirm()
+            await one.session.confirm(one.session.id)
 
 
 async def _create(one: Process) -> ConversationId:
