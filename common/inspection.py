@@ -64,21 +64,23 @@ class Inspection:
         if inspecting.result() != run:
             raise LogUnavailable("Redis has been restarted meanwhile")
 
-    async def start_afresh(self) -> None:
-        """Drop every cache of this run, though it was inspected: the record had the say meanwhile.
+    async def start_afresh(self, moment: str) -> None:
+        """Drop every cache of this run, though it was inspected: the record had the say until the return
+        that began at `moment`. Once that is done for it, one who was held up drops nothing: the log is used.
 
-        For when nobody uses the log. Raises LogUnavailable, also where somebody inspected the run in
-        between: call again.
+        Raises LogUnavailable, also where somebody inspected the run in between: call again.
         """
         client = RedisClient(self._settings.redis.dsn)
         try:
             functions = Functions(client)
             runs = Runs(functions, self._keys, ttl_ms=self._settings.redis.ttl_seconds * 1000)
             run = await run_of(runs.ask)
-            await runs.revoke()
+            if not await runs.revoke(moment):
+                return
             rebuilder = assemble(self._settings, functions, Store(self._pool)).rebuilder
             if not await make_good(runs, rebuilder, run, range(self._keys.partitions)):
                 raise LogUnavailable("Redis was inspected while its caches were dropped")
+            await runs.returned(moment)
             await self._inspect_with(functions)
         finally:
             await client.aclose()

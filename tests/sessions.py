@@ -58,8 +58,8 @@ async def process(
     store = AuthorityStore(pool)
     drops: list[str] = []
 
-    async def drop_caches() -> None:
-        drops.append(name)
+    async def drop_caches(moment: str) -> None:
+        drops.append(moment)
 
     session = LogSession(store, watermark, unsettled, name=name, drop_caches=drop_caches, timing=timing)
     log = TrackingLog(functions, keys, settings.redis, unsettled)

@@ -30,7 +30,8 @@ class ChangingOver(LogUnavailable):
 
 
 class LogSession:
-    """One process's right to use the log. `drop_caches` empties the log's caches when it comes back."""
+    """One process's right to use the log. `drop_caches` empties the log's caches when it comes back, once for
+    the return that is named."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class LogSession:
         unsettled: Unsettled,
         *,
         name: str,
-        drop_caches: Callable[[], Awaitable[None]],
+        drop_caches: Callable[[str], Awaitable[None]],
         timing: Timing | None = None,
     ) -> None:
         self.id = uuid4()
@@ -217,8 +218,11 @@ class LogSession:
         if not await self._reaches_log():
             await self._store.move(term, Holder.RECORD)
             return
+        moment = await self._store.moment(term)
+        if moment is None:
+            return
         try:
-            await self._drop_caches()
+            await self._drop_caches(moment)
         except LogUnavailable:
             return  # the next look sees
         if await self._store.move(term, Holder.LOG):

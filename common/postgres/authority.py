@@ -107,6 +107,11 @@ class AuthorityStore:
         """Give the say to `to`; False where `term` is over."""
         return bool(await self._fetch("authority_move", term.holder, term.number, to))
 
+    async def moment(self, term: Term) -> str | None:
+        """What names `term`, also beside the same number in another database; None where it is over."""
+        rows = await self._fetch("authority_moment", term.holder, term.number)
+        return rows[0]["moment"] if rows else None
+
     async def hand_over(self, session: UUID, term: Term, unsettled: Iterable[Address]) -> bool:
         """Note that `session` uses the log no more, and what it leaves there. False where `term` is over."""
         users, conversations = _columns(unsettled)

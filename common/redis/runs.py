@@ -83,11 +83,16 @@ class Runs:
             if cursor == b"0":
                 return
 
-    async def revoke(self) -> None:
-        """Have the run inspected anew before any further connection uses it."""
-        await self._client.call_together(
-            *(("HDEL", self._keys.log(partition), _FIELD) for partition in range(self._keys.partitions))
-        )
+    async def revoke(self, moment: str) -> bool:
+        """Have the run inspected anew before any further connection uses it, for the return that began at
+        `moment`; False where the caches were dropped for it already."""
+        logs = [self._keys.log(partition) for partition in range(self._keys.partitions)]
+        return all([await self._functions.call("revoke_run", [log], moment) for log in logs])
+
+    async def returned(self, moment: str) -> None:
+        """The caches are dropped for that return; to be called before the run is stamped."""
+        for partition in range(self._keys.partitions):
+            await self._functions.call("returned", [self._keys.log(partition)], moment)
 
     async def drop(self, run: str, partition: int, names: Iterable[str]) -> int | None:
         """Drop cached keys of one partition; how many there were. None, and not all are dropped, where this

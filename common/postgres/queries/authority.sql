@@ -36,6 +36,12 @@ UPDATE authority SET holder = $3, term = term + 1, since = clock_timestamp()
 WHERE holder = $1 AND term = $2
 RETURNING term
 
+-- name: authority_moment
+-- $1 holder  $2 its term
+SELECT concat_ws(' ', term, since) AS moment
+FROM authority
+WHERE holder = $1 AND term = $2
+
 -- name: authority_hand_over
 -- $1 session  $2 term. Nothing happens where the term is over.
 UPDATE log_sessions SET handed_over = $2

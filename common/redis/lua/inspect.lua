@@ -2,6 +2,27 @@
 -- is stamped. Until that stamp no connection is used; after it, nothing here changes anything, so that an
 -- inspector who was held up cannot take away what others have begun to use. None of it needs memory.
 
+-- Have the run inspected anew, because the record had the say until a certain return.
+-- KEYS 1 log
+-- ARGV 1 the return
+-- Replies 1 | 0 the caches were dropped for it: the log may be in use again
+local function revoke_run(keys, args)
+  if redis.call('HGET', keys[1], 'returned') == args[1] then
+    return 0
+  end
+  redis.call('HDEL', keys[1], 'run_id')
+  return 1
+end
+
+-- The caches are dropped for a return: whoever is late with the same revokes nothing any more.
+-- KEYS 1 log
+-- ARGV 1 the return
+-- Replies 1
+local function returned(keys, args)
+  redis.call('HSET', keys[1], 'returned', args[1])
+  return 1
+end
+
 -- Drop cached keys.
 -- KEYS 1 log  then those to drop
 -- ARGV 1 run of the server
@@ -65,6 +86,8 @@ end
 redis.register_function({
   function_name = 'turnlog_last_position', callback = last_given, flags = { 'no-writes' },
 })
+redis.register_function({ function_name = 'turnlog_revoke_run', callback = revoke_run, flags = { 'allow-oom' } })
+redis.register_function({ function_name = 'turnlog_returned', callback = returned, flags = { 'allow-oom' } })
 redis.register_function({ function_name = 'turnlog_drop_stale', callback = drop_stale, flags = { 'allow-oom' } })
 redis.register_function({
   function_name = 'turnlog_prune_pending', callback = prune_pending, flags = { 'allow-oom' },
