@@ -86,21 +86,28 @@ def overlay_header(stored: Header | None, events: Iterable[ConversationEvent]) -
     Only for the case that Redis lost a header while its events are still pending, which nothing but a
     hand on its keys can do: otherwise the header in Redis is the state. Title, numbers and versions are
     right after it; the message count is a lower bound where events were committed out of their order or
-    messages were removed meanwhile, until the header is loaded from the record again.
+    messages were removed meanwhile, until the header is loaded from the record again. Where Redis came back
+    older, a version may have been given twice: a deletion is final and a number is taken whatever theirs is.
     """
     header = stored
     for event in in_order(events):
-        if header is None or event.version > header.version:
+        if header is None or event.version > header.version or isinstance(event, ConversationDeleted):
             header = _after(header, event)
+        elif isinstance(event, MessagesAppended):
+            header = replace(header, next_sequence_number=max(header.next_sequence_number, _end(event)))
     return header
+
+
+def _end(event: MessagesAppended) -> int:
+    return event.first_sequence_number + len(event.bodies)
 
 
 def _after(header: Header | None, event: ConversationEvent) -> Header:
     known = header or _unborn(event)
     changed = replace(
         known,
-        version=event.version,
-        epoch=event.epoch,
+        version=max(known.version, event.version),
+        epoch=max(known.epoch, event.epoch),
         last_modified_ms=max(known.last_modified_ms, event.at_ms),
     )
     match event:
@@ -112,9 +119,7 @@ def _after(header: Header | None, event: ConversationEvent) -> Header:
             texts = [message_text(body.fields.get("content")) for body in event.bodies]
             return replace(
                 changed,
-                next_sequence_number=max(
-                    known.next_sequence_number, event.first_sequence_number + len(event.bodies)
-                ),
+                next_sequence_number=max(known.next_sequence_number, _end(event)),
                 message_count=known.message_count + len(event.bodies),
                 preview=preview_of(texts) or known.preview,
             )

@@ -133,14 +133,15 @@ class RecordAudit:
 
     async def recorded(self, events: Sequence[ConversationEvent | QueryLogged]) -> list[bool]:
         """For each event, whether the record has taken it in."""
+        found = await self._recorded_messages(events)
+        removals = await self._recorded_removals(events)
+        logs = await self._recorded_logs(events)
+        # Last: a delete that is committed in between takes the messages away, and is seen here then.
         conversations = {(e.user_id, e.conversation_id) for e in events if not isinstance(e, QueryLogged)}
         states = {
             (row["user_id"], row["id"]): (row["state_version"], row["deleted"])
             for row in await self._fetch("verify_states", *_columns(sorted(conversations), 2))
         }
-        found = await self._recorded_messages(events)
-        removals = await self._recorded_removals(events)
-        logs = await self._recorded_logs(events)
         return [_is_recorded(event, states, found, removals, logs) for event in events]
 
     async def mend(self, user: UserId, conversation: ConversationId, raised: Raised) -> None:

@@ -93,10 +93,11 @@ class UserLook:
 
     @property
     def cached(self) -> bool:
-        """Whether there is a list. Rows without any summary were evicted in part: no reader is served."""
-        if self.scores:
-            return bool(self.summaries) or self.floor is None
-        return self.floor is not None
+        """Whether there is a list. Where a row has no summary, part of it was evicted, and some of that may
+        have come back with a change since: no reader is served from it."""
+        if self.scores and self.floor is not None:
+            return self.scores.keys() <= self.summaries.keys()
+        return bool(self.scores) or self.floor is not None
 
 
 @dataclass(frozen=True, slots=True)

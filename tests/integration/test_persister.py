@@ -17,6 +17,7 @@ from common.postgres.log_identity import claim_partitions
 from common.postgres.migrations import Migration, migrate, program_migrations
 from common.postgres.pool import Pool
 from common.postgres.store import Store
+from common.redis.group import Committed
 from common.settings import PersisterSettings, RedisSettings, Settings
 from services.persister.__main__ import main
 from services.persister.upkeep import Upkeep
@@ -412,3 +413,18 @@ async def _writer_waits(pool: Pool) -> bool:
         " AND application_name = 'turnlog-persister' AND wait_event_type = 'Lock'"
     )
     return await pool.fetchval(query)
+
+
+async def test_settled_again_after_it_was_trimmed_it_is_not_taken_for_lost(redis: RedisParts) -> None:
+    """Two persisters had the same entry, and the slower one comes when it is off the log already: what waits
+    in the same conversation keeps its header."""
+    conversation = await redis.conversation()
+    [created] = await redis.persist_all()
+    for text in ("one", "two"):
+        await redis.log.append(ALICE, conversation, [message(text)], at_ms=NOW)
+    keys = redis.keys.conversation(ALICE, conversation)
+    [_, _, (last, _)] = await redis.client.call("XRANGE", keys.events, "-", "+")
+    await redis.client.call("XTRIM", keys.events, "MINID", last)
+    late = Committed(created.position, ALICE, conversation)
+    await redis.group.committed(redis.keys.partition(ALICE), [late])
+    assert await redis.client.call("EXISTS", keys.header) == 1

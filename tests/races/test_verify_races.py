@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+import asyncpg
 import pytest
 
 from common.contract.stream import decode
 from common.domain.errors import Busy, ConversationNotFound
 from common.domain.ids import ConversationId, Position
 from common.domain.messages import numbered
+from common.postgres.audit import RecordAudit
 from common.postgres.changes import Recorded
+from common.postgres.pool import Pool
 from common.postgres.writer import BatchWriter
 from common.settings import Settings
 from tests.persisters import QUICK, running_persister, wait_settled
@@ -308,6 +311,37 @@ async def test_a_repair_under_traffic_loses_nothing_and_moves_nothing_backwards(
             assert acknowledged.items() <= stored.items()
             assert sorted(stored) == list(range(len(stored)))
             assert await scene.numbers(conversation, 10_000) == sorted(stored)
+
+
+class GatedRecorded(RecordAudit):
+    """The record with a gate before it is asked which messages it has."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.gate = Gate()
+
+    async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        if name == "verify_recorded_messages":
+            await self.gate.wait()
+        return await super()._fetch(name, *arguments)
+
+
+async def test_a_deletion_between_two_questions_is_no_loss(scene: Stage) -> None:
+    """It takes the messages away before they are asked for, and after the conversation could have been."""
+    conversation = await scene.conversation(messages=2)
+    await persist(scene)
+    record = GatedRecorded(scene.pool)
+    parts = parts_of(scene, record=record)
+
+    async def judge() -> None:
+        tally = await verify(parts)
+        assert tally.drift == 0, tally.examples
+
+    async def happen() -> None:
+        await delete(scene, conversation)
+        await persist(scene)
+
+    await meanwhile(record.gate, judge(), happen())
 
 
 async def test_what_is_lost_is_named_once_it_cannot_come(scene: Stage) -> None:

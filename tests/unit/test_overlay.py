@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,6 +192,34 @@ def test_a_deletion_is_seen() -> None:
     assert header is not None
     assert header.deleted
     assert header.epoch == 2
+
+
+def test_a_deletion_is_final_whatever_its_version() -> None:
+    """Redis came back older, and gave a version to a deletion that the record has had for another event."""
+    story = Story()
+    story.create()
+    story.append(1)
+    deleted = ConversationDeleted.model_validate({**story.about, "epoch": 2})
+    story.append(1)
+    story.append(1)
+    stored = overlay_header(None, story.events)
+    header = overlay_header(stored, [deleted])
+    assert stored is not None
+    assert header is not None
+    assert header.deleted
+    assert header.version == stored.version
+
+
+def test_a_number_is_taken_whatever_the_version() -> None:
+    """As above: what was appended since must not have its number given again."""
+    story = Story()
+    story.create()
+    story.append(2)
+    stored = overlay_header(None, story.events)
+    assert stored is not None
+    header = overlay_header(replace(stored, version=9, next_sequence_number=1), story.events)
+    assert header is not None
+    assert header.next_sequence_number == 2
 
 
 def test_a_truncation_spares_what_came_after_it() -> None:

@@ -58,15 +58,18 @@ local function forget_conversation(header, user_pending)
 end
 
 -- Whether an entry that PostgreSQL has was lost from the log: Redis came back older while it was on its way
--- from one to the other. Its position is not given again.
+-- from one to the other. Its position is not given again. (One that was settled and trimmed by somebody else
+-- is not there either: it stood before all that is.)
 local function was_lost(events, position)
   if redis.call('EXISTS', events) == 0 or redis.call('XRANGE', events, position, position)[1] then
     return false
   end
   if before(last_position(events), position) then
     redis.call('XSETID', events, position)
+    return true
   end
-  return true
+  local first = redis.call('XRANGE', events, '-', '+', 'COUNT', '1')[1]
+  return first and before(first[1], position) or false
 end
 
 -- Committed: acknowledge, and settle each event's conversation.

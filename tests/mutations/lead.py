@@ -1,0 +1,53 @@
+"""Defences that the whole, put together, was found to need."""
+
+from typing import Final
+
+from tests.mutations.mutation import Mutation
+
+OVERLAY: Final = "common/domain/overlay.py"
+UNIT: Final = "tests/unit/test_overlay.py::"
+
+_MESSAGES: Final = """        found = await self._recorded_messages(events)
+        removals = await self._recorded_removals(events)
+        logs = await self._recorded_logs(events)
+"""
+_STATES: Final = """\
+        # Last: a delete that is committed in between takes the messages away, and is seen here then.
+        conversations = {(e.user_id, e.conversation_id) for e in events if not isinstance(e, QueryLogged)}
+        states = {
+            (row["user_id"], row["id"]): (row["state_version"], row["deleted"])
+            for row in await self._fetch("verify_states", *_columns(sorted(conversations), 2))
+        }
+"""
+
+MUTATIONS: Final = (
+    Mutation(
+        "overlay: a pending deletion counts only with a newer version",
+        OVERLAY,
+        " or isinstance(event, ConversationDeleted):\n",
+        ":\n",
+        UNIT + "test_a_deletion_is_final_whatever_its_version",
+    ),
+    Mutation(
+        "overlay: a pending number counts only with a newer version",
+        OVERLAY,
+        "        elif isinstance(event, MessagesAppended):\n",
+        "        elif False:\n",
+        UNIT + "test_a_number_is_taken_whatever_the_version",
+    ),
+    Mutation(
+        "settle: what was trimmed is taken for lost",
+        "common/redis/lua/group.lua",
+        "  return first and before(first[1], position) or false\n",
+        "  return true\n",
+        "tests/integration/test_persister.py::"
+        "test_settled_again_after_it_was_trimmed_it_is_not_taken_for_lost",
+    ),
+    Mutation(
+        "verify: messages are looked for after the conversation",
+        "common/postgres/audit.py",
+        _MESSAGES + _STATES,
+        _STATES + _MESSAGES,
+        "tests/races/test_verify_races.py::test_a_deletion_between_two_questions_is_no_loss",
+    ),
+)
