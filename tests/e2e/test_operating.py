@@ -45,6 +45,7 @@ async def test_from_an_import_to_a_hit_rate(up: RunningUp) -> None:
         sum(partition["not_read"] + partition["pending"] for partition in found["redis"]["partitions"]) == 0
     )
     assert found["problems"] == []
+    assert found["notes"] == []
 
     token = run("token", "--user", "alice", "--data-dir", str(up.data_dir)).stdout.strip()
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:

@@ -73,6 +73,8 @@ async def test_own_servers_are_used_and_nothing_is_embedded(
         commands = " ".join(command_of(process) for process in up.descendants())
         assert "services.gateway" in commands
         assert "tools.embedded.guard" not in commands
+        # The tests' own PostgreSQL is as weak as can be.
+        assert "turnlog: note: postgres_fsync_off: a crash of the machine may" in up.messages.read_text()
         connection = await asyncpg.connect(empty_postgres_dsn)
         try:
             assert await connection.fetchval("SELECT to_regclass('conversations') IS NOT NULL")

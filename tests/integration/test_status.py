@@ -209,6 +209,13 @@ async def test_what_is_away_hides_nothing_else(settings: Settings) -> None:
     assert any("PostgreSQL is not available" in problem for problem in status.problems)
 
 
+async def test_weaker_servers_are_notes_and_no_problems(scene: Stage) -> None:
+    """The tests' own PostgreSQL is as weak as can be: said with what it may lose, and nobody is alarmed."""
+    status = await collect(scene.settings, NOBODY)
+    assert any(note.startswith("postgres_fsync_off: a crash of the machine may") for note in status.notes)
+    assert not any("postgres_fsync_off" in problem for problem in status.problems)
+
+
 @pytest.mark.parametrize("options", [["--json"], ["--partitions"]])
 def test_the_command_fails_where_something_is_down(
     settings: Settings, tmp_path: Path, options: list[str]

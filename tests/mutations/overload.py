@@ -19,4 +19,11 @@ MUTATIONS: Final = (
         "asker.listen()):",
         "tests/integration/gateway/test_overload.py::test_a_backlog_over_its_bound_is_a_503_that_says_so",
     ),
+    Mutation(
+        "durability: status has no notes of weaker servers",
+        "tools/status/collect.py",
+        "        notes=await durability_notes(settings),\n",
+        "",
+        "tests/integration/test_status.py::test_weaker_servers_are_notes_and_no_problems",
+    ),
 )

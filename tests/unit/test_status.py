@@ -116,7 +116,7 @@ def test_a_roll_back_is_a_note_and_no_problem() -> None:
     status = Status(
         url="u", mode="local", services=UP, redis=came_back, postgres=None, problems=[], notes=[note]
     )
-    assert "- a partition of the log came back older" in shown(status, partitions=False)
+    assert "note: a partition of the log came back older" in shown(status, partitions=False)
 
 
 def test_a_service_that_is_down_is_a_problem() -> None:
@@ -144,6 +144,7 @@ def test_the_tables_sum_the_partitions() -> None:
         redis=redis(*parts),
         postgres=None,
         problems=["oh"],
+        notes=["well"],
     )
     text = shown(status, partitions=False)
     assert cells(text, "lag")[:2] == ["lag", "5"]
@@ -152,6 +153,7 @@ def test_the_tables_sum_the_partitions() -> None:
     assert cells(text, "hit rate, last hour")[4:6] == ["95.0", "%"]
     assert cells(text, "hit rate, last day")[4] == "-"
     assert "! oh" in text
+    assert "note: well" in text
     assert "partitions" not in text
     assert "partitions" in shown(status, partitions=True)
 

@@ -24,6 +24,7 @@ from common.redis.pressure import Bounds, Pressure
 from common.redis.runs import Runs
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
+from tools.durability import durability_notes
 from tools.status.problems import notes_of, problems_of, problems_of_authority
 from tools.status.report import (
     AuthorityStatus,
@@ -54,7 +55,7 @@ async def collect(settings: Settings, url: str) -> Status:
             *problems_of(services, redis),
             *(problems_of_authority(postgres.authority, uses_log=settings.uses_redis) if postgres else ()),
         ],
-        notes=notes_of(redis),
+        notes=[*notes_of(redis), *await durability_notes(settings)],
     )
 
 

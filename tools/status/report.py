@@ -94,7 +94,9 @@ class Service(_Part):
 
 
 class Status(_Part):
-    """The whole instance. `problems` says what needs somebody's attention, in words."""
+    """The whole instance. `problems` says what needs somebody's attention, in words; `notes` what may be as
+    it is meant to be.
+    """
 
     url: str
     mode: str

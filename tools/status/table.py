@@ -19,7 +19,7 @@ def render(status: Status, *, partitions: bool) -> RenderableType:
     if status.postgres is not None:
         parts.append(_record(status.postgres))
     parts += [Text(f"! {problem}", style="bold red") for problem in status.problems]
-    parts += [Text(f"- {note}", style="dim") for note in status.notes]
+    parts += [Text(f"note: {note}", style="dim") for note in status.notes]
     return Group(*parts)
 
 

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 import uvloop
+from pydantic import SecretStr
 
 from common.postgres.migrations import migrate
 from common.runtime import STOP_SIGNALS, exit_with_parent
-from common.settings import Settings, load_settings
+from common.settings import PostgresSettings, RedisSettings, Settings, load_settings
+from tools.durability import durability_notes
 from tools.embedded.postgres import ensure_database
 from tools.errors import CommandError
 from tools.instance import Instance, instance_lock, kept_secret, write_instance
@@ -86,6 +88,8 @@ class _Up:
     async def _start(self, supervisor: Supervisor, servers: Servers, host: str, port: int) -> None:
         await supervisor.start_servers(servers.embedded)
         await _migrate(servers)
+        if self._settings.postgres.configured or self._settings.redis.configured:
+            await _say_what_is_weaker(self._settings, servers)
         instance = Instance(
             pid=os.getpid(),
             url=url_of(host, port),
@@ -138,6 +142,14 @@ async def _migrate(servers: Servers) -> None:
         await ensure_database(servers.database_url)
     for name in await migrate(servers.database_url):
         report(f"migrated the database: {name}")
+
+
+async def _say_what_is_weaker(settings: Settings, servers: Servers) -> None:
+    changes: dict[str, object] = {"postgres": PostgresSettings(url=SecretStr(servers.database_url))}
+    if servers.redis_url:
+        changes["redis"] = RedisSettings(url=SecretStr(servers.redis_url))
+    for note in await durability_notes(settings.model_copy(update=changes)):
+        report(f"note: {note}")
 
 
 def _make_private_directory(path: Path) -> None:
