@@ -93,7 +93,8 @@ class _Sweep:
                 self._learn_reply(operation, story)
 
     def _story(self, operation: Operation) -> Story | None:
-        conversation = operation.conversation
+        # A repeat that is refused names no conversation: it is the one that the first call began.
+        conversation = operation.conversation or self.facts.begun_by.get(operation.retry_of or "")
         return None if conversation is None else self.facts.story(conversation, operation.user)
 
     def _note_floor(self, operation: Operation, tag: str) -> None:

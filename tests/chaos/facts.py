@@ -70,6 +70,8 @@ class Facts:
 
     stories: dict[str, Story] = field(default_factory=dict[str, Story])
     sent: dict[str, Sent] = field(default_factory=dict[str, Sent])
+    begun_by: dict[str, str] = field(default_factory=dict[str, str])
+    """Which conversation a call began, by the call's id or that of the first of its repeats."""
 
     def story(self, conversation: str, owner: str) -> Story:
         """The story of a conversation; `owner` is who has it where nothing else tells."""
@@ -87,6 +89,8 @@ def gather(operations: Sequence[Operation]) -> Facts:
     for operation in operations:
         for tag in operation.arguments.tags:
             _note_sent(facts, tag, operation)
+        if operation.conversation is not None and operation.ok:
+            facts.begun_by.setdefault(operation.retry_of or operation.id, operation.conversation)
         if operation.conversation is not None and operation.kind in WRITES:
             _note_write(facts.story(operation.conversation, operation.user), operation)
     for story in facts.stories.values():

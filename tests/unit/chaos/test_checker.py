@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.checker import check, main
 from tests.chaos.forgiving import forgive
-from tests.chaos.history import read_history, write_history
+from tests.chaos.history import Outcome, Reply, read_history, write_history
 from tests.chaos.stored import Record, record_beside
 from tests.chaos.verdict import Violation
 from tests.unit.chaos import planted_conversations as conversations
@@ -133,6 +134,25 @@ def test_a_planted_violation_is_found_and_nothing_else(
     verdict = check(model.operations, record)
 
     assert found(verdict) == {violation: count}, verdict.text()
+
+
+def test_a_repeat_may_find_its_conversation_deleted_meanwhile() -> None:
+    """It names none, and its reply does not either: it is the one that the first call began."""
+    model = Model()
+    conversation = model.create()
+    first = model.operations[-1]
+    deleted = model.delete(conversation)
+    repeat = replace(
+        first,
+        id=f"{first.id}r0",
+        retry_of=first.id,
+        outcome=Outcome.REFUSED,
+        status=409,
+        reply=Reply(),
+        invoked_ns=deleted.completed_ns + 1,
+        completed_ns=deleted.completed_ns + 2,
+    )
+    assert not found(check([*model.operations, repeat], model.record()))
 
 
 def test_every_kind_of_violation_is_planted() -> None:
