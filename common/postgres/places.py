@@ -80,10 +80,12 @@ class Places:
                 raise Collision(f"sequence number {number}: the id of its message is taken by another")
             if facts["place"] is not None:
                 self._note(claim.change, number, facts["place"])
+            elif facts["removed"]:
+                continue  # whoever else has its number: a deleted message needs no other
             elif claim.contested or facts["taken"]:
                 row = replace(claim.row, sequence_number=self._new_number(claim.change))
                 elsewhere.append(Claim(claim.change, row))
-            elif not facts["removed"]:
+            else:
                 raise Collision(f"sequence number {number} could not be stored")
         await self._remember(
             connection, [(*claim.change.key, claim.row.id, claim.row.sequence_number) for claim in elsewhere]

@@ -22,6 +22,14 @@ _STATES: Final = """\
 
 MUTATIONS: Final = (
     Mutation(
+        "renumber: a removed message gets a number because another has its own",
+        "common/postgres/places.py",
+        '            elif facts["removed"]:\n',
+        '            elif facts["removed"] and not claim.contested:\n',
+        "tests/properties/test_writer_collisions.py::"
+        "test_a_removal_that_comes_first_holds_where_two_had_the_number",
+    ),
+    Mutation(
         "overlay: a pending deletion counts only with a newer version",
         OVERLAY,
         " or isinstance(event, ConversationDeleted):\n",

@@ -123,6 +123,21 @@ async def test_no_message_of_either_is_lost_and_no_number_given_twice(
     assert await rows_of(pool, trunk.user) == rows
 
 
+async def test_a_removal_that_comes_first_holds_where_two_had_the_number(pool: Pool) -> None:
+    """Both appends are in one batch after it: the removed one loses its number, and needs no other."""
+    trunk = History(next(fresh_users), CONVERSATION)
+    trunk.created()
+    trunk.appended(*(["trunk"] * TRUNK))
+    lost, after = (Branch(name, replace(trunk, events=[])) for name in ("lost", "after"))
+    _play(lost, [("append", 1), ("remove", 0)])
+    _play(after, [("append", 1)])
+    append, remove = lost.history.events
+    for batch in (trunk.events, [remove], [*after.history.events, append]):
+        await BatchWriter(pool).write(recorded(batch))
+    rows = await rows_of(pool, trunk.user)
+    assert {row["id"] for row in rows["messages"]} == {"m0", "m1", "after2"}
+
+
 def _play(branch: Branch, steps: list[Any]) -> dict[str, str]:
     """What is left of a branch that goes as `steps` say: id → content."""
     alive: dict[int, str] = {}
