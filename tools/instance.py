@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from common.settings import Settings, load_settings
 from tools.errors import CommandError
+from tools.whole_file import write_whole
 
 _LOCK = "lock"
 _RECORD = "instance.json"
@@ -87,7 +88,7 @@ def _refuse_other_servers(settings: Settings, instance: Instance, data_dir: Path
 
 def write_instance(data_dir: Path, instance: Instance) -> None:
     """Write the record, whole or not at all."""
-    _write_private(data_dir / _RECORD, instance.model_dump_json(indent=2) + "\n")
+    write_whole(data_dir / _RECORD, instance.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def kept_secret(data_dir: Path, name: str) -> str:
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / name
     if not path.exists():
-        _write_private(path, secrets.token_hex(32))
+        write_whole(path, secrets.token_hex(32))
     return path.read_text().strip()
 
 
@@ -147,13 +148,3 @@ def _is_locked(path: Path) -> bool:
 
 def _not_ours(data_dir: Path, error: OSError) -> str:
     return f"cannot use the data directory {data_dir}: {error.strerror}; it belongs to {data_dir.owner()}"
-
-
-def _write_private(path: Path, text: str) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    building.unlink(missing_ok=True)
-    with open(os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    building.rename(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from tools.errors import CommandError
 from tools.replay.page import Cursor
 from tools.replay.tally import Tally
+from tools.whole_file import write_whole
 
 
 class _Content(BaseModel):
@@ -48,14 +48,12 @@ class Checkpoint:
 
     def save(self, cursor: Cursor, tally: Tally) -> None:
         """All up to `cursor` is done. On disk when this returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        building = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         content = _Content(run=self._run, cursor=cursor, tally=tally)
-        with building.open("w") as file:
-            file.write(content.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        building.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, content.model_dump_json() + "\n")
+        except OSError as error:
+            raise CommandError(f"cannot write the checkpoint {self.path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """The replay is over, or begins anew."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ from common.postgres.audit import NIL
 from tools.errors import CommandError
 from tools.verify.findings import Tally
 from tools.verify.scope import Scope
+from tools.whole_file import write_whole
 
 WRITE_EVERY_SECONDS = 1.0
 
@@ -58,13 +58,8 @@ class Checkpoint:
         """Write the place down, at most once a second unless `now`."""
         if self._path is None or not (now or time.monotonic() - self._written >= WRITE_EVERY_SECONDS):
             return
-        building = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            with building.open("w") as file:
-                file.write(self.at.model_dump_json())
-                file.flush()
-                os.fsync(file.fileno())
-            building.rename(self._path)
+            write_whole(self._path, self.at.model_dump_json())
         except OSError as error:
             raise CommandError(f"cannot write the checkpoint {self._path}: {error.strerror}") from error
         self._written = time.monotonic()
