@@ -10,6 +10,7 @@ import redis
 from pydantic import SecretStr
 
 from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings, variables
+from tests.keeping import ALONE, WITH_REDIS
 from tests.servers import TestServers, run_apart, running_servers
 
 
@@ -86,6 +87,15 @@ def settings(postgres_dsn: str, redis_url: str) -> Settings:
         postgres=PostgresSettings(url=SecretStr(postgres_dsn)),
         identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),
     )
+
+
+@pytest.fixture(params=[WITH_REDIS, ALONE])
+def kept(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings for each way to keep conversations. Where Redis is not used, none is there."""
+    if request.param == WITH_REDIS:
+        return settings
+    nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"))
+    return settings.model_copy(update={"redis_enabled": False, "redis": nowhere})
 
 
 async def _execute(servers: TestServers, statement: str) -> None:

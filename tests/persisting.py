@@ -8,11 +8,16 @@ from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
 from common.redis.group import Committed
 from tests.redis_parts import ALICE
-from tests.stage import Stage
+from tests.stage import Scene, Stage
 
 
-async def persist(scene: Stage, user: UserId = ALICE) -> None:
-    """Write all that waits in `user`'s partition to PostgreSQL, then settle it in Redis."""
+async def persist(scene: Scene, user: UserId = ALICE) -> None:
+    """Write all that waits in `user`'s partition to PostgreSQL, then settle it in Redis.
+
+    Without Redis nothing ever waits.
+    """
+    if not isinstance(scene, Stage):
+        return
     group = scene.redis.group
     partition = scene.redis.keys.partition(user)
     await group.create(partition)
@@ -22,3 +27,9 @@ async def persist(scene: Stage, user: UserId = ALICE) -> None:
     pairs = zip(entries, recorded, strict=True)
     settled = [Committed(entry.position, r.event.user_id, r.event.conversation_id) for entry, r in pairs]
     await group.committed(partition, settled)
+
+
+async def go_cold(scene: Scene) -> None:
+    """Everything is in PostgreSQL and nothing in Redis."""
+    await persist(scene)
+    await scene.drop_caches()

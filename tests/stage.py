@@ -1,4 +1,4 @@
-"""LoggedConversations on real servers, with gates in the places where a race is decided."""
+"""Conversations on real servers, with Redis or without, and gates where a race is decided."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.assembly import LoggedConversations, assemble
+from common.assembly import Conversations, LoggedConversations, assemble, assemble_direct
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import numbered
 from common.postgres.pool import Pool, open_pool
@@ -75,17 +75,15 @@ class GatedStore(Store):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Two servers, a gateway's parts on them, and hands to move the scenery."""
+class Scene:
+    """A gateway's parts, and what a test says to them, wherever conversations are kept."""
 
-    redis: RedisParts
-    pool: Pool
-    store: GatedStore
-    parts: LoggedConversations
     settings: Settings
+    pool: Pool
+    parts: Conversations
 
     async def conversation(self, messages: int = 0, user: UserId = ALICE) -> ConversationId:
-        """A new conversation with `messages` messages, on the log and nowhere else yet."""
+        """A new conversation with `messages` messages; with Redis, on the log and nowhere else yet."""
         header, _ = await self.parts.publisher.create(user, STATE, at_ms=NOW)
         for i in range(messages):
             await self.append(header.id, str(i), user)
@@ -99,6 +97,18 @@ class Stage:
         """The sequence numbers that a reader sees."""
         found = await self.parts.history.recent(user, conversation, limit)
         return [numbered(m).sequence_number for m in found]
+
+    async def drop_caches(self) -> None:
+        """Take away all that is cached: nothing, where there is no Redis."""
+
+
+@dataclass(frozen=True)
+class Stage(Scene):
+    """Two servers, a gateway's parts on them, and hands to move the scenery."""
+
+    redis: RedisParts
+    store: GatedStore
+    parts: LoggedConversations
 
     async def drop_caches(self) -> None:
         """Take away every key that may expire, as eviction or time would."""
@@ -123,15 +133,31 @@ async def stage(settings: Settings, *, length: int = 50, lease_seconds: float = 
         redis_parts(settings.redis.dsn, session_max_messages=length) as redis,
     ):
         store = GatedStore(pool)
-        yield Stage(redis, pool, store, assemble(settings, redis.functions, store), settings)
+        parts = assemble(settings, redis.functions, store)
+        yield Stage(settings=settings, pool=pool, parts=parts, redis=redis, store=store)
 
 
 @asynccontextmanager
-async def second_process(stage: Stage, store: Store | None = None) -> AsyncGenerator[LoggedConversations]:
+async def scene_of(settings: Settings, *, length: int = 50) -> AsyncGenerator[Scene]:
+    """Parts as a gateway with these settings has them: on the log, or in PostgreSQL alone."""
+    if settings.uses_redis:
+        async with stage(settings, length=length) as made:
+            yield made
+    else:
+        async with open_pool(settings.postgres, application_name="test") as pool:
+            yield Scene(settings, pool, assemble_direct(settings, pool))
+
+
+@asynccontextmanager
+async def second_process(scene: Scene, store: Store | None = None) -> AsyncGenerator[Conversations]:
     """The parts of another process on the same servers: nothing in memory is shared with the first,
-    but for the store where none is given."""
-    client = RedisClient(stage.settings.redis.dsn)
+    but for the store (with Redis) where none is given."""
+    if not isinstance(scene, Stage):
+        async with scene_of(scene.settings) as other:
+            yield other.parts
+        return
+    client = RedisClient(scene.settings.redis.dsn)
     try:
-        yield assemble(stage.settings, Functions(client), store or stage.store)
+        yield assemble(scene.settings, Functions(client), store or scene.store)
     finally:
         await client.aclose()

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from common.domain.conversations import Header
 from common.domain.errors import LogUnavailable
 from common.domain.ids import UserId, new_conversation_id
-from common.publisher import Publisher
 from common.settings import Settings
 from tests.e2e.commands import run as command
-from tests.persisting import persist
-from tests.stage import Stage, stage
+from tests.keeping import in_places, with_redis
+from tests.persisting import go_cold, persist
+from tests.stage import Scene, Stage, scene_of
 from tests.waiting import wait_until
 from tools.errors import CommandError
 from tools.importing.importer import Importer
@@ -43,8 +44,8 @@ class Heard:
 
 
 @pytest.fixture
-async def scene(settings: Settings) -> AsyncGenerator[Stage]:
-    async with stage(settings) as made:
+async def scene(kept: Settings) -> AsyncGenerator[Scene]:
+    async with scene_of(kept) as made:
         yield made
 
 
@@ -76,14 +77,14 @@ def written(path: Path, *lines: dict[str, Any] | str) -> Path:
     return path
 
 
-async def run(scene: Stage, heard: Heard, path: Path, **options: Any) -> Tally:
+async def run(scene: Scene, heard: Heard, path: Path, **options: Any) -> Tally:
     """Import a file."""
     importer = Importer(scene.parts.publisher, scene.settings.limits, heard, **options)
     await importer.run(read_lines([path]))
     return importer.tally
 
 
-async def stored(scene: Stage, sent: dict[str, Any], user: UserId | None = None) -> list[dict[str, Any]]:
+async def stored(scene: Scene, sent: dict[str, Any], user: UserId | None = None) -> list[dict[str, Any]]:
     """What a reader gets for a conversation of the file, less what Turnlog assigned."""
     found = await scene.parts.history.recent(
         user or UserId(sent["user_id"]), sent["conversation_id"], len(sent["messages"]) + 1
@@ -92,7 +93,13 @@ async def stored(scene: Stage, sent: dict[str, Any], user: UserId | None = None)
     return [{k: v for k, v in json.loads(m).items() if k not in assigned} for m in found]
 
 
-async def test_what_is_read_back_is_what_was_in_the_file(scene: Stage, heard: Heard, tmp_path: Path) -> None:
+async def headers(scene: Scene, sent: list[dict[str, Any]]) -> list[Header]:
+    """The headers of the file's conversations."""
+    header = scene.parts.history.header
+    return [await header(UserId(one["user_id"]), one["conversation_id"]) for one in sent]
+
+
+async def test_what_is_read_back_is_what_was_in_the_file(scene: Scene, heard: Heard, tmp_path: Path) -> None:
     """Unknown fields, nulls and big integers too; each conversation is its user's."""
     sent = [conversation(ALICE), conversation(BOB, messages=60), conversation(BOB, messages=0)]
     path = written(tmp_path / "chats.jsonl", *sent)
@@ -104,7 +111,7 @@ async def test_what_is_read_back_is_what_was_in_the_file(scene: Stage, heard: He
     assert heard.lines == []
 
 
-async def test_history_keeps_its_times(scene: Stage, heard: Heard, tmp_path: Path) -> None:
+async def test_history_keeps_its_times(scene: Scene, heard: Heard, tmp_path: Path) -> None:
     """A list of imported conversations is in the order in which they happened."""
     sent = conversation(messages=61)
     await run(scene, heard, written(tmp_path / "chats.jsonl", sent))
@@ -114,32 +121,32 @@ async def test_history_keeps_its_times(scene: Stage, heard: Heard, tmp_path: Pat
     assert (header.state.title, header.state.model, header.message_count) == ("T", "m", 61)
 
 
-@pytest.mark.parametrize("between", ["hot", "persisted", "persisted and out of the cache"])
+@in_places("hot", "persisted", "persisted and out of the cache")
 async def test_importing_twice_changes_nothing(
-    scene: Stage, heard: Heard, tmp_path: Path, between: str
+    scene: Scene, heard: Heard, tmp_path: Path, place: str
 ) -> None:
-    """Not one event more on the log, wherever the first import is by then."""
+    """Not one event more, wherever the first import is by then."""
     sent = [conversation(ALICE, messages=2100), conversation(BOB), conversation(BOB, messages=0)]
     path = written(tmp_path / "chats.jsonl", *sent)
     await run(scene, heard, path)
-    if between != "hot":
+    if place != "hot":
         await persist(scene, ALICE)
         await persist(scene, BOB)
-    if between.endswith("cache"):
+    before = await headers(scene, sent)
+    if place.endswith("cache"):
         await scene.drop_caches()
-    events = [len(await scene.redis.events(user)) for user in (ALICE, BOB)]
 
     tally = await run(scene, heard, path)
 
     assert (tally.new, tally.known) == (0, 3)
     assert (tally.new_messages, tally.known_messages) == (0, 2103)
-    assert [len(await scene.redis.events(user)) for user in (ALICE, BOB)] == events
+    assert await headers(scene, sent) == before, "their versions count events"
     for one in sent:
         assert await stored(scene, one) == one["messages"]
 
 
 async def test_a_conversation_that_has_grown_gets_what_is_new(
-    scene: Stage, heard: Heard, tmp_path: Path
+    scene: Scene, heard: Heard, tmp_path: Path
 ) -> None:
     """The older messages are found by their derived ids."""
     sent = conversation(messages=30)
@@ -150,7 +157,7 @@ async def test_a_conversation_that_has_grown_gets_what_is_new(
     assert await stored(scene, sent) == sent["messages"]
 
 
-async def test_a_renamed_conversation_keeps_its_new_name(scene: Stage, heard: Heard, tmp_path: Path) -> None:
+async def test_a_renamed_conversation_keeps_its_new_name(scene: Scene, heard: Heard, tmp_path: Path) -> None:
     """An import adds; it does not take back what was done here since."""
     sent = conversation()
     path = written(tmp_path / "chats.jsonl", sent)
@@ -162,20 +169,21 @@ async def test_a_renamed_conversation_keeps_its_new_name(scene: Stage, heard: He
 
 
 async def test_two_lines_of_one_conversation_keep_the_order_of_the_file(
-    scene: Stage, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though many conversations are under way at once, and the first line takes its time."""
-    append_to_new = Publisher.append_to_new
+    publisher = scene.parts.publisher
+    append_to_new = publisher.append_to_new
     overtaken = asyncio.Event()
 
-    async def slow_at_first(self: Publisher, *args: Any, **kwargs: Any) -> Any:
+    async def slow_at_first(*args: Any, **kwargs: Any) -> Any:
         if args[3][0].id == "part 0":
             with suppress(TimeoutError):
                 await asyncio.wait_for(overtaken.wait(), 0.1)
         overtaken.set()
-        return await append_to_new(self, *args, **kwargs)
+        return await append_to_new(*args, **kwargs)
 
-    monkeypatch.setattr(Publisher, "append_to_new", slow_at_first)
+    monkeypatch.setattr(publisher, "append_to_new", slow_at_first)
     one = conversation(messages=0)
     texts = [f"part {i}" for i in range(20)]
     parts = [{**one, "messages": [{"id": text, "role": "user", "content": text}]} for text in texts]
@@ -184,7 +192,7 @@ async def test_two_lines_of_one_conversation_keep_the_order_of_the_file(
 
 
 async def test_lines_that_are_refused_are_named_and_the_rest_goes_on(
-    scene: Stage, heard: Heard, tmp_path: Path
+    scene: Scene, heard: Heard, tmp_path: Path
 ) -> None:
     """File, line and field; every wrong field of a line."""
     good = conversation()
@@ -200,7 +208,7 @@ async def test_lines_that_are_refused_are_named_and_the_rest_goes_on(
     ]
 
 
-async def test_strict_stops_at_the_first(scene: Stage, heard: Heard, tmp_path: Path) -> None:
+async def test_strict_stops_at_the_first(scene: Scene, heard: Heard, tmp_path: Path) -> None:
     """What is under way is finished or left out; nothing after it is begun."""
     path = written(tmp_path / "chats.jsonl", "{oops", *[conversation() for _ in range(20)])
     tally = await run(scene, heard, path, strict=True, concurrency=1)
@@ -209,7 +217,7 @@ async def test_strict_stops_at_the_first(scene: Stage, heard: Heard, tmp_path: P
 
 
 async def test_another_message_under_a_known_id_is_refused(
-    scene: Stage, heard: Heard, tmp_path: Path
+    scene: Scene, heard: Heard, tmp_path: Path
 ) -> None:
     """The file was changed since, or is another one: which of the two is right, nobody here can know."""
     sent = conversation()
@@ -222,7 +230,7 @@ async def test_another_message_under_a_known_id_is_refused(
 
 @pytest.mark.parametrize("cold", [False, True])
 async def test_a_deleted_conversation_stays_deleted(
-    scene: Stage, heard: Heard, tmp_path: Path, cold: bool
+    scene: Scene, heard: Heard, tmp_path: Path, cold: bool
 ) -> None:
     """It is left out and said, and is no reason to fail; also one without messages."""
     path = written(tmp_path / "chats.jsonl", *[one := conversation(), conversation(messages=0)])
@@ -230,15 +238,14 @@ async def test_a_deleted_conversation_stays_deleted(
     for line in path.read_text().splitlines():
         await scene.parts.publisher.delete(ALICE, json.loads(line)["conversation_id"], at_ms=1)
     if cold:
-        await persist(scene)
-        await scene.drop_caches()
+        await go_cold(scene)
     tally = await run(scene, heard, path)
     assert (tally.deleted, tally.new, tally.refused) == (2, 0, 0)
     assert f"{path}:1: the conversation was deleted here, which is final: left out" in heard.lines
     assert one["conversation_id"] not in str(await scene.parts.listing.page(ALICE, page=1, page_size=10))
 
 
-async def test_another_user_can_be_named(scene: Stage, heard: Heard, tmp_path: Path) -> None:
+async def test_another_user_can_be_named(scene: Scene, heard: Heard, tmp_path: Path) -> None:
     """Lines need no user of their own then, and have none of their own."""
     sent = [conversation(BOB), conversation(user_id=None)]
     tally = await run(scene, heard, written(tmp_path / "chats.jsonl", *sent), user=ALICE)
@@ -248,38 +255,40 @@ async def test_another_user_can_be_named(scene: Stage, heard: Heard, tmp_path: P
 
 
 async def test_a_busy_log_is_waited_for(
-    scene: Stage, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For as long as it says, then the same again."""
     calls = 0
-    append_to_new = Publisher.append_to_new
+    publisher = scene.parts.publisher
+    append_to_new = publisher.append_to_new
 
-    async def busy_twice(self: Publisher, *args: Any, **kwargs: Any) -> Any:
+    async def busy_twice(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls <= 2:
             raise LogUnavailable("full", retry_after=0.01)
-        return await append_to_new(self, *args, **kwargs)
+        return await append_to_new(*args, **kwargs)
 
-    monkeypatch.setattr(Publisher, "append_to_new", busy_twice)
+    monkeypatch.setattr(publisher, "append_to_new", busy_twice)
     tally = await run(scene, heard, written(tmp_path / "chats.jsonl", conversation()))
     assert (tally.new, calls) == (1, 3)
 
 
 async def test_it_is_given_up_when_nothing_gets_through(
-    scene: Stage, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the reason, and what to do."""
 
     async def busy(*_: Any, **__: Any) -> None:
         raise LogUnavailable("Redis cannot be reached", retry_after=0.01)
 
-    monkeypatch.setattr(Publisher, "append_to_new", busy)
+    monkeypatch.setattr(scene.parts.publisher, "append_to_new", busy)
     path = written(tmp_path / "chats.jsonl", *[conversation() for _ in range(50)])
     with pytest.raises(CommandError, match=r"without progress: Redis cannot be reached\. Run the same"):
         await run(scene, heard, path, patience_seconds=0.05)
 
 
+@with_redis
 async def test_settled_means_in_postgresql(scene: Stage, heard: Heard, tmp_path: Path) -> None:
     """Not merely read from the log; what others publish meanwhile is not waited for."""
     group, partitions = scene.redis.group, scene.redis.keys.partitions
@@ -298,9 +307,10 @@ async def test_settled_means_in_postgresql(scene: Stage, heard: Heard, tmp_path:
     assert await wait_settled(group, {})
 
 
-def test_the_command_says_what_came_of_it(settings: Settings, tmp_path: Path) -> None:
+def test_the_command_says_what_came_of_it(kept: Settings, tmp_path: Path) -> None:
     """Counts on standard output, what was refused on standard error, and a status for scripts."""
-    own = {"REDIS_URL": settings.redis.dsn, "DATABASE_URL": settings.postgres.dsn}
+    own = {"REDIS_URL": kept.redis.dsn, "DATABASE_URL": kept.postgres.dsn}
+    own["REDIS_ENABLED"] = str(kept.uses_redis)
     path = written(tmp_path / "chats.jsonl", conversation(), conversation(BOB), "{oops")
 
     result = command("import", str(path), "--no-wait", "--data-dir", str(tmp_path), environment=own)

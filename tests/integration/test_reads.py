@@ -1,4 +1,5 @@
-"""Reads answer the same wherever the messages are: cached, pending, in PostgreSQL, or partly in each."""
+"""Reads answer the same wherever the messages are: cached, pending, in PostgreSQL, partly in each, or in
+PostgreSQL alone, without Redis."""
 
 from __future__ import annotations
 
@@ -15,20 +16,21 @@ from common.domain.messages import numbered, parse_body
 from common.redis.functions import library_source
 from common.redis.headers import HEADER_FIELDS
 from common.settings import Settings
-from tests.persisting import persist
+from tests.keeping import in_places, with_redis
+from tests.persisting import go_cold, persist
 from tests.redis_parts import ALICE, NOW, STATE
-from tests.stage import Stage, stage
+from tests.stage import Scene, Stage, scene_of, stage
 
-PLACES = ["hot", "pending", "partly pending", "cold"]
+in_every_place = in_places("hot", "pending", "partly pending", "cold")
 
 
 @pytest.fixture
-async def scene(settings: Settings) -> AsyncIterator[Stage]:
-    async with stage(settings, length=4) as made:
+async def scene(kept: Settings) -> AsyncIterator[Scene]:
+    async with scene_of(kept, length=4) as made:
         yield made
 
 
-async def twelve_messages(scene: Stage, place: str) -> ConversationId:
+async def twelve_messages(scene: Scene, place: str) -> ConversationId:
     """A conversation of messages 0 to 11, kept in `place`; the cached list holds 4."""
     conversation = await scene.conversation(messages=7)
     if place == "partly pending":
@@ -37,13 +39,13 @@ async def twelve_messages(scene: Stage, place: str) -> ConversationId:
         await scene.append(conversation, str(i))
     if place in ("hot", "cold"):
         await persist(scene)
-    if place != "hot":
+    if isinstance(scene, Stage) and place != "hot":
         await scene.drop(scene.redis.keys.messages(ALICE, conversation))
         await scene.drop_caches()
     return conversation
 
 
-async def listed_by_cursor(scene: Stage, *, limit: int) -> list[str]:
+async def listed_by_cursor(scene: Scene, *, limit: int) -> list[str]:
     """The ids of all of Alice's conversations, in the order of the list."""
     found: list[str] = []
     cursor: str | None = None
@@ -59,9 +61,9 @@ def numbers(items: list[bytes]) -> list[int]:
     return [numbered(item).sequence_number for item in items]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@in_every_place
 @pytest.mark.parametrize("limit", [1, 3, 4, 5, 11, 12, 1000])
-async def test_the_most_recent_messages_oldest_first(scene: Stage, place: str, limit: int) -> None:
+async def test_the_most_recent_messages_oldest_first(scene: Scene, place: str, limit: int) -> None:
     """However many are asked for, more than are cached too."""
     conversation = await twelve_messages(scene, place)
     found = await scene.parts.history.recent(ALICE, conversation, limit)
@@ -69,7 +71,7 @@ async def test_the_most_recent_messages_oldest_first(scene: Stage, place: str, l
     assert [parse_body(m)["content"] for m in found] == [str(i) for i in range(12)][-limit:]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@in_every_place
 @pytest.mark.parametrize(
     ("after", "before", "limit", "expected"),
     [
@@ -88,7 +90,7 @@ async def test_the_most_recent_messages_oldest_first(scene: Stage, place: str, l
     ],
 )
 async def test_any_window_by_sequence_numbers(
-    *, scene: Stage, place: str, after: int | None, before: int | None, limit: int, expected: list[int]
+    *, scene: Scene, place: str, after: int | None, before: int | None, limit: int, expected: list[int]
 ) -> None:
     """Both ends exclusive; with `after` the first of them, with `before` alone the last."""
     conversation = await twelve_messages(scene, place)
@@ -96,9 +98,9 @@ async def test_any_window_by_sequence_numbers(
     assert numbers(found) == expected
 
 
-@pytest.mark.parametrize("place", PLACES)
+@in_every_place
 @pytest.mark.parametrize("descending", [False, True])
-async def test_the_full_history_page_by_page(scene: Stage, place: str, descending: bool) -> None:
+async def test_the_full_history_page_by_page(scene: Scene, place: str, descending: bool) -> None:
     """Every message once, and the total on each page."""
     conversation = await twelve_messages(scene, place)
     seen: list[int] = []
@@ -111,6 +113,7 @@ async def test_the_full_history_page_by_page(scene: Stage, place: str, descendin
     assert seen == (list(range(12))[::-1] if descending else list(range(12)))
 
 
+@with_redis
 async def test_an_empty_conversation_reads_as_empty_without_postgresql(scene: Stage) -> None:
     """Its header says that there is nothing to load."""
     conversation = await scene.conversation()
@@ -119,12 +122,12 @@ async def test_an_empty_conversation_reads_as_empty_without_postgresql(scene: St
     assert scene.store.loads == 0
 
 
-@pytest.mark.parametrize("place", ["hot", "pending", "partly pending", "cold"])
+@in_every_place
 @pytest.mark.parametrize("whole", [True, False])
-async def test_conversations_by_cursor_and_by_page(settings: Settings, place: str, whole: bool) -> None:
+async def test_conversations_by_cursor_and_by_page(kept: Settings, place: str, whole: bool) -> None:
     """Newest first, each once, whether the cached list is the whole or ends at its floor."""
-    redis = settings.redis.model_copy(update={"list_max_conversations": 100 if whole else 3})
-    async with stage(settings.model_copy(update={"redis": redis})) as scene:
+    redis = kept.redis.model_copy(update={"list_max_conversations": 100 if whole else 3})
+    async with scene_of(kept.model_copy(update={"redis": redis})) as scene:
         made: list[ConversationId] = []
         for i in range(11):
             if i == 6 and place == "partly pending":
@@ -149,7 +152,7 @@ async def test_conversations_by_cursor_and_by_page(settings: Settings, place: st
         assert by_cursor == by_page
 
 
-async def test_conversations_since_a_time(scene: Stage) -> None:
+async def test_conversations_since_a_time(scene: Scene) -> None:
     """`days`: cached or not, by cursor or by page."""
     old = await scene.conversation()
     new, _ = await scene.parts.publisher.create(ALICE, STATE, at_ms=NOW + 1000)
@@ -159,8 +162,7 @@ async def test_conversations_since_a_time(scene: Stage) -> None:
         paged = await scene.parts.listing.page(ALICE, page=1, page_size=10, since_ms=NOW + 1)
         assert (len(paged.items), paged.total) == (1, 1)
         assert (await scene.parts.listing.page(ALICE, page=1, page_size=10)).total == 2
-        await persist(scene)
-        await scene.drop_caches()
+        await go_cold(scene)
     assert old != new.id
 
 
@@ -170,8 +172,7 @@ async def test_old_conversations_that_come_late_do_not_hide_others(settings: Set
     async with stage(settings.model_copy(update={"redis": redis})) as scene:
         create = scene.parts.publisher.create
         made = [(await create(ALICE, STATE, at_ms=NOW + i // 2))[0].id for i in range(80)]
-        await persist(scene)
-        await scene.drop_caches()
+        await go_cold(scene)
         await scene.parts.listing.after_cursor(ALICE, limit=1)
         for _ in range(5):
             await scene.parts.publisher.delete(ALICE, made.pop(), at_ms=NOW + 1000)
@@ -184,11 +185,11 @@ async def test_old_conversations_that_come_late_do_not_hide_others(settings: Set
             assert await scene.redis.client.call("ZCARD", key) < 60 + 50 + 2, "and the list is cut"
 
 
+@with_redis
 async def test_a_cold_conversation_is_read_while_redis_has_no_room(scene: Stage) -> None:
     """It cannot be cached, but PostgreSQL has it; nor can the list of conversations."""
     conversation = await scene.conversation(messages=3)
-    await persist(scene)
-    await scene.drop_caches()
+    await go_cold(scene)
     await scene.redis.client.call("CONFIG", "SET", "maxmemory", "1")
     try:
         assert await scene.numbers(conversation) == [0, 1, 2]
@@ -207,15 +208,14 @@ def test_a_row_is_the_same_whoever_wrote_it() -> None:
     assert tuple(re.findall(r"'(\w+)'", fields)) == HEADER_FIELDS
 
 
-async def test_a_summary_is_the_same_whoever_wrote_it(scene: Stage) -> None:
+async def test_a_summary_is_the_same_whoever_wrote_it(scene: Scene) -> None:
     """A function's, at a change, and this program's, at a rebuild."""
     state = State('A "title" ☃', "m", b'{"a":[]}', STATE.created_at)
     header, _ = await scene.parts.publisher.create(ALICE, state, at_ms=NOW)
     before = await scene.parts.listing.after_cursor(ALICE, limit=10)
     await scene.append(header.id, "☃ \x01 text")
     changed = await scene.parts.listing.after_cursor(ALICE, limit=10)
-    await persist(scene)
-    await scene.drop_caches()
+    await go_cold(scene)
     rebuilt = await scene.parts.listing.after_cursor(ALICE, limit=10)
     assert rebuilt.items == changed.items != before.items
 

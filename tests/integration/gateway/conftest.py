@@ -14,21 +14,10 @@ from common.assembly import keys_for
 from common.redis.client import RedisClient
 from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings
 from tests.gateways import RunningGateway, running_gateway
+from tests.keeping import ALONE, WITH_REDIS
 from tests.servers import TestServers
 
 URL = "/api/conversations"
-NOWHERE = SecretStr("redis://127.0.0.1:1/0")
-with_redis = pytest.mark.parametrize("kept", ["with Redis"], indirect=True)
-"""For a test of what there is with Redis only. Every other one holds for PostgreSQL alone, too."""
-without_redis = pytest.mark.parametrize("kept", ["PostgreSQL alone"], indirect=True)
-
-
-@pytest.fixture(params=["with Redis", "PostgreSQL alone"])
-def kept(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Settings of a gateway for each way to keep conversations. Where Redis is not used, none is there."""
-    if request.param == "with Redis":
-        return settings
-    return settings.model_copy(update={"redis_enabled": False, "redis": RedisSettings(url=NOWHERE)})
 
 
 @pytest.fixture
@@ -85,7 +74,7 @@ class Target:
         return sum(await self.redis.call_together(*commands))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["with Redis", "PostgreSQL alone"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[WITH_REDIS, ALONE])
 async def target(
     request: pytest.FixtureRequest, servers: TestServers, _migrated_template: str
 ) -> AsyncIterator[Target]:
@@ -95,7 +84,7 @@ async def target(
     await admin.execute(f"CREATE DATABASE {database} TEMPLATE {_migrated_template}")
     dsn = servers.admin_dsn.rpartition("/")[0] + f"/{database}"
     settings = Settings(
-        redis_enabled=request.param == "with Redis",
+        redis_enabled=request.param == WITH_REDIS,
         redis=RedisSettings(url=SecretStr(servers.valkey.dsn), key_prefix=database),
         postgres=PostgresSettings(url=SecretStr(dsn)),
         identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),

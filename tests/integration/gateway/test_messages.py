@@ -9,7 +9,7 @@ import pytest
 
 from common.settings import Settings
 from tests.gateways import RunningGateway, problem_fields, running_gateway
-from tests.integration.gateway.conftest import with_redis, without_redis
+from tests.keeping import with_redis, without_redis
 from tests.persisting import persist
 from tests.stage import stage
 from tests.waiting import wait_until

@@ -25,7 +25,7 @@ from services.gateway.operations import Bound, operations_of
 from services.gateway.pages import Pages
 from services.gateway.worker import open_gateway
 from tests.gateways import RunningGateway, problem_fields, running_gateway
-from tests.integration.gateway.conftest import with_redis
+from tests.keeping import with_redis
 from tests.waiting import wait_until
 
 RESOURCES = (Conversations, Messages, Me, Health, Pages)
