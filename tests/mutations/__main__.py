@@ -1,76 +1,84 @@
 """Takes each defence out, one at a time, and shows that a test goes red.
 
-    .venv/bin/python -m tests.mutations [words of a name …]
+    .venv/bin/python -m tests.mutations [words of a name …] [--area core …] [--book FILE] [--list]
 
 Each mutation is made in a copy of the tree; it must be found there exactly once, so that a defence that was
-moved is noticed. Not part of the suite: it runs the suite's tests many times over. A new area is a new
-module here with a MUTATIONS table.
+moved is noticed. Not part of the suite: it runs the suite's tests many times over. With `--book` each verdict
+is kept in a file, and lines that it has as red are not run again: so a run that was stopped goes on. A new
+area is a new module here with a MUTATIONS table; docs/promises.md is written from the tables by `--table`.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import pkgutil
-import shutil
-import subprocess
+import argparse
 import sys
 import tempfile
-import time
+from collections import Counter
 from pathlib import Path
-from typing import Final
 
-from tests import mutations as tables
+from tests.mutations.book import Book
+from tests.mutations.lines import by_area
 from tests.mutations.mutation import Mutation
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-LEFT_BEHIND: Final = (".git", ".venv", ".turnlog", "__pycache__", ".hypothesis", ".pytest_cache")
+from tests.mutations.tree import Color, Tree
 
 
-def main(words: list[str]) -> int:
-    """Run the mutations whose names hold all `words`; 1 where a test stayed green."""
-    chosen = [m for m in _all_mutations() if all(word in m.name for word in words)]
-    survived = 0
-    for mutation in chosen:
-        began = time.monotonic()
-        killed = _goes_red(mutation)
-        survived += not killed
-        verdict = "red  " if killed else "GREEN"
-        say(f"{verdict} {time.monotonic() - began:5.1f} s  {mutation.name}  [{mutation.test}]")
-    say(f"{len(chosen)} defences taken out, {len(chosen) - survived} noticed, {survived} not noticed")
-    return 1 if survived or not chosen else 0
+def main(arguments: list[str]) -> int:
+    """Do as the command line says; 1 where a test stayed green, or could not be run."""
+    options = _options().parse_args(arguments)
+    chosen = {
+        area: [line for line in lines if all(word in line.name for word in options.words)]
+        for area, lines in by_area().items()
+        if not options.area or area in options.area
+    }
+    book = Book(options.book)
+    if not options.list:
+        _run([line for lines in chosen.values() for line in lines], book)
+    return _sum_up(chosen, book)
 
 
-def _all_mutations() -> list[Mutation]:
-    """The tables of all modules beside this one."""
-    names = sorted(module.name for module in pkgutil.iter_modules(tables.__path__))
-    modules = [importlib.import_module(f"{tables.__name__}.{name}") for name in names if name != "__main__"]
-    return [mutation for module in modules for mutation in getattr(module, "MUTATIONS", ())]
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description="Take defences out.")
+    parser.add_argument("words", nargs="*", help="only lines whose names hold all of these")
+    parser.add_argument("--area", action="append", default=[], help="only this module's lines (repeatable)")
+    parser.add_argument("--book", type=Path, help="keep verdicts here; do not repeat what is red in it")
+    parser.add_argument("--list", action="store_true", help="run nothing, only sum up what the book has")
+    return parser
+
+
+def _run(lines: list[Mutation], book: Book) -> None:
+    """Run what is not known to be red."""
+    with tempfile.TemporaryDirectory(prefix="turnlog-mutation-") as directory:
+        tree = Tree(Path(directory))
+        for line in lines:
+            known = book.verdict(line)
+            if known is None or known.color is not Color.RED:
+                verdict = tree.judge(line)
+                book.write(line, verdict)
+                say(f"{verdict.color:5} {verdict.seconds:5.1f} s  {line.name}  [{verdict.why or line.test}]")
+
+
+def _sum_up(chosen: dict[str, list[Mutation]], book: Book) -> int:
+    """Print what became of the lines of each area, and of all; 0 when all are red."""
+    total: Counter[str] = Counter()
+    for area, lines in chosen.items():
+        verdicts = [book.verdict(line) for line in lines]
+        colors = Counter(verdict.color.value if verdict else "not run" for verdict in verdicts)
+        if lines:
+            say(f"{area:12} {_counted(colors)}")
+        total += colors
+    say(f"{'all':12} {_counted(total)}")
+    return 0 if total and set(total) == {Color.RED.value} else 1
+
+
+def _counted(colors: Counter[str]) -> str:
+    parts = [f"{colors[name]:3} {name}" for name in (*Color, "not run") if colors[name]]
+    return f"{colors.total():3} lines: " + ", ".join(parts)
 
 
 def say(line: str) -> None:
     """Print a line at once: a run takes minutes."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _goes_red(mutation: Mutation) -> bool:
-    with tempfile.TemporaryDirectory(prefix="turnlog-mutation-") as directory:
-        tree = Path(directory) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_BEHIND), symlinks=True)
-        file = tree / mutation.file
-        text = file.read_text()
-        if text.count(mutation.old) != 1:
-            raise SystemExit(f"{mutation.name}: {mutation.file} does not hold the defence exactly once")
-        file.write_text(text.replace(mutation.old, mutation.new))
-        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutation.test]
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-        if run.returncode not in (0, 1):
-            raise SystemExit(
-                f"{mutation.name}: the test did not run\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
-            )
-        return run.returncode == 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ round, a defence of the system is taken out, and the workload on a system withou
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 PLANTED: Final = "tests/unit/chaos/test_checker.py::"
 ONE: Final = PLANTED + "test_a_planted_violation_is_found_and_nothing_else"
@@ -16,6 +17,7 @@ MUTATIONS: Final = (
         "        story.numbers[tag] = number\n",
         "        if self.facts.sent[tag].acknowledged:\n            story.numbers[tag] = number\n",
         ONE + "[lost_after_it_was_only_seen]",
+        of=(Promise.READ_YOUR_WRITES,),
     ),
     Mutation(
         "checker: a delete that nobody was told of is never known",
@@ -23,6 +25,7 @@ MUTATIONS: Final = (
         "        if gone and known and story.may_be_deleted(operation.completed_ns):\n",
         "        if False:\n",
         ONE + "[undecided_delete]",
+        of=(Promise.DELETE,),
     ),
     Mutation(
         "checker: the order of real time is not compared with the numbers",
@@ -30,6 +33,7 @@ MUTATIONS: Final = (
         "        if sent is not None and number <= sent.floor:\n",
         "        if False:\n",
         ONE + "[against_real_time]",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "checker: claims what overlapping calls do not prove",
@@ -44,6 +48,7 @@ MUTATIONS: Final = (
         "    length = redis.call('RPUSHX', k.messages, unpack(messages))\n",
         "    length = 0\n",
         WORKLOAD,
+        of=(Promise.READ_YOUR_WRITES,),
     ),
     Mutation(
         "workload: a change does not reach the user's cached list",
@@ -51,6 +56,7 @@ MUTATIONS: Final = (
         "  show_in_user_list(k, c, h)\n",
         "",
         WORKLOAD,
+        of=(Promise.READ_YOUR_WRITES,),
     ),
     Mutation(
         "workload: a message that is there is appended again",
@@ -58,5 +64,6 @@ MUTATIONS: Final = (
         "    if record then\n",
         "    if false then\n",
         WORKLOAD,
+        of=(Promise.ONE_ROW,),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
@@ -36,6 +37,7 @@ MUTATIONS: Final = (
         "        found = [] if header.deleted else newest(",
         "        found = newest(",
         REBUILDS + "test_what_is_pending_of_a_deleted_conversation_is_not_cached",
+        of=(Promise.DELETE, Trap.REBUILD_DELETE),
     ),
     Mutation(
         "rebuild vs append: no journal of what came since",
@@ -43,6 +45,7 @@ MUTATIONS: Final = (
         "  redis.call('RPUSHX', k.rebuild, unpack(messages))\n",
         "",
         REBUILDS + "test_an_append_during_a_rebuild_is_in_the_installed_list",
+        of=(Promise.READ_YOUR_WRITES, Promise.REBUILD, Trap.REBUILD_APPEND),
     ),
     Mutation(
         "rebuild vs append: the journal is not taken in (committed since)",
@@ -50,6 +53,7 @@ MUTATIONS: Final = (
         "  for _, message in ipairs(since) do\n    redis.call('RPUSH', k.messages, message)\n  end\n",
         "",
         REBUILDS + "test_an_append_that_is_committed_during_a_rebuild_is_in_the_installed_list",
+        of=(Promise.READ_YOUR_WRITES, Promise.REBUILD, Trap.REBUILD_APPEND),
     ),
     Mutation(
         "rebuild: installed without compare-and-set",
@@ -57,6 +61,7 @@ MUTATIONS: Final = (
         "  if redis.call('LINDEX', k.rebuild, 0) ~= args[1] then\n    return 'conflict'\n  end\n  local ids",
         "  local ids",
         REBUILDS + "test_a_rebuild_never_moves_a_list_backwards",
+        of=(Promise.REBUILD, Trap.REBUILD_APPEND),
     ),
     Mutation(
         "rebuild vs delete: the token survives a delete",
@@ -64,6 +69,7 @@ MUTATIONS: Final = (
         "redis.call('UNLINK', k.header, k.messages, k.rebuild)",
         "redis.call('UNLINK', k.header, k.messages)",
         REBUILDS + "test_a_delete_during_a_rebuild_is_final",
+        of=(Promise.DELETE, Trap.REBUILD_DELETE),
     ),
     Mutation(
         "two builders: a token does not keep others out",
@@ -71,6 +77,7 @@ MUTATIONS: Final = (
         "  if args[3] ~= '1' and redis.call('EXISTS', k.rebuild) == 1 then",
         "  if false then",
         REBUILDS + "test_two_builders_share_one_rebuild",
+        of=(Promise.REBUILD,),
     ),
     Mutation(
         "200 readers: no single flight within a process, no lock between them",
@@ -78,6 +85,7 @@ MUTATIONS: Final = (
         "  if args[3] ~= '1' and redis.call('EXISTS', k.rebuild) == 1 then",
         "  if false then",
         REBUILDS + "test_two_hundred_readers_of_one_cold_conversation_cost_one_query",
+        of=(Promise.REBUILD,),
     ),
     Mutation(
         "expiry between check and push: pushed onto an absent list",
@@ -85,6 +93,7 @@ MUTATIONS: Final = (
         "    length = redis.call('RPUSHX', k.messages, unpack(messages))",
         "    length = redis.call('RPUSH', k.messages, unpack(messages))",
         REBUILDS + "test_expiry_between_check_and_push_cannot_make_a_part_look_whole",
+        of=(Promise.REBUILD, Trap.EXPIRY),
     ),
     Mutation(
         "an absent sorted set: added to as if it were empty",
@@ -92,6 +101,7 @@ MUTATIONS: Final = (
         "  if not floor then\n    return\n  end\n",
         "  if not floor then\n    floor = 0\n    redis.call('ZADD', k.conversations, 0, FLOOR)\n  end\n",
         REBUILDS + "test_an_absent_sorted_set_is_not_an_empty_one",
+        of=(Promise.REBUILD, Trap.EXPIRY, Trap.NO_CONVERSATIONS),
     ),
     Mutation(
         "list rebuild vs create and delete: changes since are not taken in",
@@ -99,6 +109,7 @@ MUTATIONS: Final = (
         "  redis.call('RPUSHX', k.user_rebuild, c.conversation)\n",
         "",
         REBUILDS + "test_a_conversation_made_during_a_rebuild_of_the_list_is_in_it",
+        of=(Promise.READ_YOUR_WRITES, Promise.DELETE, Trap.NO_CONVERSATIONS),
     ),
     Mutation(
         "a partial list is taken for the whole",
@@ -106,6 +117,7 @@ MUTATIONS: Final = (
         "if len(messages) == limit or not messages or _is_first(messages[0]):",
         "if True:",
         REBUILDS + "test_a_partial_list_is_not_taken_for_the_whole",
+        of=(Promise.REBUILD,),
     ),
     Mutation(
         "pending vs PostgreSQL: read the other way round",
@@ -113,6 +125,7 @@ MUTATIONS: Final = (
         _PENDING_FIRST,
         _PENDING_SECOND,
         REBUILDS + "test_what_is_committed_between_two_reads_is_in_the_answer",
+        of=(Promise.READ_YOUR_WRITES, Trap.PENDING_FIRST),
     ),
     Mutation(
         "a reader who joins a failed search believes it",
@@ -120,6 +133,7 @@ MUTATIONS: Final = (
         "            if not joined:\n                raise\n",
         "            raise\n",
         REBUILDS + "test_a_reader_who_joins_a_failed_search_sees_the_conversation_created_since",
+        of=(Promise.READ_YOUR_WRITES,),
     ),
     Mutation(
         "rebuild vs eviction of the header: what was read before is put back",
@@ -127,6 +141,7 @@ MUTATIONS: Final = (
         "    if args[16] == '1' then",
         "    if false then",
         REBUILDS + "test_a_header_that_goes_during_a_rebuild_does_not_come_back_older",
+        of=(Promise.REBUILD, Trap.REBUILD_APPEND),
     ),
     Mutation(
         "the floor of a user's list: rows below it are put in",
@@ -134,6 +149,7 @@ MUTATIONS: Final = (
         "  if h.deleted or h.modified <= tonumber(floor) then",
         "  if h.deleted then",
         "tests/integration/test_reads.py::test_old_conversations_that_come_late_do_not_hide_others",
+        of=(Promise.REBUILD,),
     ),
     Mutation(
         "a lost reply: the repeated append is taken for a fresh one",
@@ -141,6 +157,7 @@ MUTATIONS: Final = (
         "                repeatable, checked = False, NOTHING_CHECKED\n",
         "                repeatable = False\n",
         "tests/integration/test_publisher.py::test_an_append_whose_reply_was_lost_is_there_once",
+        of=(Promise.ONE_ROW, Trap.RETRIES),
     ),
     Mutation(
         "a frozen server: its connection is closed politely",
@@ -148,6 +165,7 @@ MUTATIONS: Final = (
         "        writer.transport.abort()",
         "        writer.close()",
         "tests/integration/test_redis_client.py::test_a_frozen_server_is_given_up_though_more_is_to_be_sent",
+        of=(Promise.AWAY, Trap.BLOCK),
     ),
     Mutation(
         "ack=persisted: what is pending no more is taken for persisted",
@@ -156,6 +174,7 @@ MUTATIONS: Final = (
         "        return True\n",
         "tests/integration/test_publisher.py::"
         "test_waiting_does_not_take_a_parked_message_for_a_persisted_one",
+        of=(Promise.POISON, Promise.POWER),
     ),
     Mutation(
         "deduplication by message id",
@@ -163,6 +182,7 @@ MUTATIONS: Final = (
         "    if record then\n      -- A digest",
         "    if false then\n      -- A digest",
         LOG + "test_a_message_id_that_comes_again_is_answered_as_before",
+        of=(Promise.ONE_ROW, Trap.RETRIES),
     ),
     Mutation(
         "another body under a known id",
@@ -170,6 +190,7 @@ MUTATIONS: Final = (
         "      if digest ~= args[i + 1] and number ~= args[i + 2] then",
         "      if false then",
         "tests/integration/test_publisher.py::test_a_message_id_with_another_body_is_refused",
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "idempotency key",
@@ -177,6 +198,7 @@ MUTATIONS: Final = (
         "  local answer = remembered(keys[10], args[14])",
         "  local answer = nil",
         LOG + "test_an_idempotency_key_gives_the_first_answer_again",
+        of=(Promise.ONE_ROW, Trap.RETRIES),
     ),
     Mutation(
         "nothing expires while pending",
@@ -184,6 +206,7 @@ MUTATIONS: Final = (
         "    redis.call('PERSIST', k.header)\n",
         "",
         LOG + "test_nothing_expires_while_it_is_pending",
+        of=(Promise.READ_YOUR_WRITES, Promise.TRIM),
     ),
     Mutation(
         "delete is final",
@@ -191,6 +214,7 @@ MUTATIONS: Final = (
         "  if h and h.deleted then\n    return { 'missing' }\n  end\n",
         "",
         LOG + "test_nothing_can_be_done_to_a_deleted_conversation",
+        of=(Promise.DELETE,),
     ),
     Mutation(
         "a user id in a key is quoted",
@@ -198,6 +222,7 @@ MUTATIONS: Final = (
         "{quote(user, safe='@')}",
         "{user}",
         LOG + "test_any_user_id_is_safe_in_a_key",
+        of=(Promise.INPUT,),
     ),
     Mutation(
         "writer: redelivery after delete finds no gravestone",
@@ -205,6 +230,7 @@ MUTATIONS: Final = (
         "    living = [change for change in changes if not tallies[change.key].gone]",
         "    living = list(changes)",
         WRITER + "test_a_redelivery_after_a_delete_brings_nothing_back",
+        of=(Promise.DELETE, Trap.REDELIVERY),
     ),
     Mutation(
         "writer: a delete in two transactions, conversations are not locked (delete, then append)",
@@ -212,6 +238,7 @@ MUTATIONS: Final = (
         "FOR NO KEY UPDATE OF c",
         "",
         WRITER + "test_a_stale_append_meets_a_delete_that_has_looked_already",
+        of=(Promise.DELETE, Trap.REDELIVERY, Trap.CLAIMED),
     ),
     Mutation(
         "writer: a delete in two transactions, conversations are not locked (append, then delete)",
@@ -219,6 +246,7 @@ MUTATIONS: Final = (
         "FOR NO KEY UPDATE OF c",
         "",
         WRITER + "test_a_delete_meets_an_append_that_has_looked_already",
+        of=(Promise.DELETE, Trap.REDELIVERY, Trap.CLAIMED),
     ),
     Mutation(
         "writer: one snapshot for the whole transaction",
@@ -226,6 +254,7 @@ MUTATIONS: Final = (
         'connection.transaction(isolation="read_committed")',
         'connection.transaction(isolation="repeatable_read")',
         WRITER + "test_two_appends_at_once_are_both_counted",
+        of=(Promise.ONE_ORDER, Trap.CLAIMED),
     ),
     Mutation(
         "writer: tombstones are not looked at",
@@ -233,6 +262,7 @@ MUTATIONS: Final = (
         "        payload, version, edited)\nWHERE NOT EXISTS (",
         "        payload, version, edited)\nWHERE true OR NOT EXISTS (",
         WRITER + "test_a_late_event_of_a_removed_message_does_not_bring_it_back",
+        of=(Promise.DELETE, Trap.REDELIVERY),
     ),
     Mutation(
         "writer: batches lock in the order of their events",
@@ -240,6 +270,7 @@ MUTATIONS: Final = (
         "[changes[key] for key in sorted(changes)]",
         "list(changes.values())",
         WRITER + "test_batches_in_opposite_orders_do_not_deadlock",
+        of=(Trap.DEADLOCK,),
     ),
     Mutation(
         "writer: an older edit wins when it comes last",
@@ -247,6 +278,7 @@ MUTATIONS: Final = (
         "m.sequence_number = n.sequence_number AND m.version < n.version",
         "m.sequence_number = n.sequence_number",
         CONVERGENCE,
+        of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(
         "writer: an older title wins when it comes last",
@@ -254,6 +286,7 @@ MUTATIONS: Final = (
         "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > c.state_version THEN n.title",
         "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > 0 THEN n.title",
         CONVERGENCE,
+        of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(
         "writer: redelivered messages are counted again",
@@ -261,6 +294,7 @@ MUTATIONS: Final = (
         "        rows = [row for row in rows if _place(row) in places]\n",
         "",
         CONVERGENCE,
+        of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(
         "persister: the group begins at the log's end",
@@ -268,6 +302,7 @@ MUTATIONS: Final = (
         "keys[1], args[1], '0', 'MKSTREAM'",
         "keys[1], args[1], '$', 'MKSTREAM'",
         PERSISTER + "test_a_group_that_is_created_late_reads_from_the_beginning",
+        of=(Promise.KILL, Trap.GROUP),
     ),
     Mutation(
         "persister: a missing group is not created again",
@@ -275,6 +310,7 @@ MUTATIONS: Final = (
         "            await self._group.create(self._partition)\n",
         "",
         PERSISTER + "test_a_group_that_disappears_is_created_again",
+        of=(Promise.KILL, Trap.GROUP),
     ),
     Mutation(
         "persister: what a dead consumer left is not claimed",
@@ -282,6 +318,7 @@ MUTATIONS: Final = (
         "if asyncio.get_running_loop().time() >= self._claim_at:",
         "if False:",
         PERSISTER + "test_what_a_dead_consumer_left_is_claimed",
+        of=(Promise.KILL, Trap.AUTOCLAIM, Trap.BLOCK),
     ),
     Mutation(
         "persister: acknowledged before the commit",
@@ -289,6 +326,7 @@ MUTATIONS: Final = (
         "        error = await self._write(items)\n",
         "        await self._settle(items)\n        error = await self._write(items)\n",
         PERSISTER + "test_kill_in_the_middle_of_a_batch_loses_nothing",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "persister: a batch is parked as a whole",
@@ -296,6 +334,7 @@ MUTATIONS: Final = (
         "            elif len(part) > 1:\n",
         "            elif False:\n",
         PERSISTER + "test_a_poison_event_is_parked_alone",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "persister: an outage is taken for poison",
@@ -303,6 +342,7 @@ MUTATIONS: Final = (
         "if judge(error) is Verdict.TRANSIENT and not too_much:",
         "if False:",
         PERSISTER + "test_an_outage_of_postgresql_parks_and_loses_nothing",
+        of=(Promise.POISON, Promise.AWAY),
     ),
     Mutation(
         "persister: SIGTERM drops the batch",
@@ -310,6 +350,7 @@ MUTATIONS: Final = (
         "            await asyncio.wait([closing, writing], timeout=STOP_GRACE_SECONDS)\n",
         "",
         PERSISTER + "test_sigterm_in_the_middle_of_a_batch_loses_and_repeats_nothing",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "persister: trimming passes what is not acknowledged",
@@ -317,6 +358,7 @@ MUTATIONS: Final = (
         "  if waiting[1] > 0 and before(waiting[2], floor) then",
         "  if false then",
         PERSISTER + "test_trimming_never_passes_what_is_not_committed",
+        of=(Promise.TRIM,),
     ),
     Mutation(
         "import: fresh message ids instead of derived ones",
@@ -324,6 +366,7 @@ MUTATIONS: Final = (
         "        derived=lambda index: MessageId(derived_id(owner, conversation, str(index))),\n",
         "",
         IMPORT + "test_importing_twice_changes_nothing",
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "import: two lines of one conversation at once",
@@ -331,6 +374,7 @@ MUTATIONS: Final = (
         "            async with lock:\n                await self._conversation(conversation)\n",
         "            await self._conversation(conversation)\n",
         IMPORT + "test_two_lines_of_one_conversation_keep_the_order_of_the_file",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "import: modified when it was imported",
@@ -346,6 +390,7 @@ MUTATIONS: Final = (
         " > position_order(position)\n",
         "        return True\n",
         "tests/unit/test_settled.py",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "contract: an unknown version is guessed at",
@@ -353,6 +398,7 @@ MUTATIONS: Final = (
         '    if version != b"%d" % CONTRACT_VERSION:\n',
         "    if not version:\n",
         CONTRACT + "test_an_unknown_version_is_not_guessed_at",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "contract: a body is parsed and written again",
@@ -360,6 +406,7 @@ MUTATIONS: Final = (
         "        body = cls(value.encode() if isinstance(value, str) else value)\n",
         "        body = cls(to_json(parse_body(value)))\n",
         CONTRACT + "test_a_body_is_the_same_bytes_after_the_stream",
+        of=(Promise.INPUT,),
     ),
     Mutation(
         "input: NUL is let in",
@@ -367,5 +414,6 @@ MUTATIONS: Final = (
         '    if b"\\\\u0000" in raw and ',
         "    if not raw and ",
         "tests/unit/test_import_lines.py::test_a_refusal_names_the_field",
+        of=(Promise.INPUT, Trap.BAD_INPUT),
     ),
 )

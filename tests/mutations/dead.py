@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 POISON: Final = "tests/integration/test_poison.py::"
 DRAIN: Final = "tests/integration/test_drain.py::"
@@ -15,6 +16,7 @@ MUTATIONS: Final = (
         "total >= self._settings.breaker_min_events and share >=",
         "share > 1 and share >=",
         POISON + "test_nothing_but_poison_opens_the_breaker_and_parks_nothing",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: parked as it is found, before the whole batch is judged",
@@ -23,6 +25,7 @@ MUTATIONS: Final = (
         "        for entry, error in refused:\n            await self._park(entry, error)\n"
         "        opens = self._breaker.would_open(stored=outcome.stored, refused=len(held) + len(left))\n",
         POISON + "test_the_breaker_closes_by_itself_when_the_cause_is_gone",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: small batches are judged by themselves",
@@ -30,6 +33,7 @@ MUTATIONS: Final = (
         "        self._recent.extend((now, refused) for _ in range(min(count, self._recent.maxlen or 0)))\n",
         "        pass\n",
         "tests/unit/test_breaker.py::test_a_small_batch_is_judged_with_what_came_before",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: a restart makes the breaker forget what was parked",
@@ -37,6 +41,7 @@ MUTATIONS: Final = (
         "    breaker.remember(await lately_parked(group, keys, settings.persister))\n",
         "",
         POISON + "test_a_trickle_of_poison_opens_the_breaker_too",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: an open breaker is not tried again",
@@ -44,6 +49,7 @@ MUTATIONS: Final = (
         "            if held and self._breaker.seconds_to_probe > 0:\n",
         "            if held:\n",
         POISON + "test_the_breaker_closes_by_itself_when_the_cause_is_gone",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: an open breaker holds good events up",
@@ -51,6 +57,7 @@ MUTATIONS: Final = (
         "                entries, waiting = fresh, held\n",
         "                entries, waiting = [], [*held, *fresh]\n",
         POISON + "test_good_events_go_on_and_close_the_breaker",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: what is held back has no bound",
@@ -58,6 +65,7 @@ MUTATIONS: Final = (
         "        return max(0, self._batch_events - len(held))\n",
         "        return self._batch_events\n",
         POISON + "test_what_is_held_back_is_bounded",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: a batch of nothing else is tried to its last event",
@@ -65,6 +73,7 @@ MUTATIONS: Final = (
         "            if not sampled and len(outcome.refused) >= self._sample:\n",
         "            if False:\n",
         "tests/unit/test_trial.py::test_a_batch_of_nothing_else_is_given_up_soon",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: the sample is taken where the poison is",
@@ -72,6 +81,7 @@ MUTATIONS: Final = (
         "        chosen = set(range(step // 2, len(rest), step))\n",
         "        chosen = set(range(self._sample))\n",
         "tests/unit/test_trial.py::test_poison_in_one_place_is_not_taken_for_all",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "poison: an event of very many fields ends the persister",
@@ -79,6 +89,7 @@ MUTATIONS: Final = (
         "  if words > MAX_WORDS then\n",
         "  if false then\n",
         POISON + "test_an_event_with_more_fields_than_lua_can_pass_on_is_parked_whole",
+        of=(Promise.POISON, Promise.INPUT),
     ),
     Mutation(
         "poison: an event in another user's partition is taken",
@@ -86,6 +97,7 @@ MUTATIONS: Final = (
         "        if home != entry.partition:\n",
         "        if False:\n",
         POISON + "test_poison_is_parked_and_the_rest_is_stored",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "dead letters: a parked message's number is given again",
@@ -93,6 +105,7 @@ MUTATIONS: Final = (
         "SET next_sequence_number = GREATEST(next_sequence_number, $3), version = GREATEST(version, $4)\n",
         "SET next_sequence_number = next_sequence_number + 0 * ($3 + $4)\n",
         DEAD + "test_numbers_of_a_parked_message_are_never_given_again",
+        of=(Promise.ONE_ORDER, Promise.POISON),
     ),
     Mutation(
         "dead letters: a header keeps the count of what was parked",
@@ -100,6 +113,7 @@ MUTATIONS: Final = (
         "int(math.max(0, h.count + messages))",
         "int(h.count)",
         DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "dead letters: what is requeued is not pending",
@@ -107,6 +121,7 @@ MUTATIONS: Final = (
         "  redis.call('RPUSH', k[2], position)\n",
         "",
         DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+        of=(Promise.READ_YOUR_WRITES, Promise.POISON),
     ),
     Mutation(
         "dead letters: a requeue leaves the caches as they are",
@@ -114,6 +129,7 @@ MUTATIONS: Final = (
         "  redis.call('UNLINK', k[4], k[5], k[6], k[7])\n  return h\n",
         "  return h\n",
         DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
+        of=(Promise.READ_YOUR_WRITES, Promise.POISON),
     ),
     Mutation(
         "dead letters: the tombstone of a parked deletion expires",
@@ -121,6 +137,7 @@ MUTATIONS: Final = (
         "      if redis.call('HGET', k[1], 'deleted') == '1' then\n",
         "      if false then\n",
         DEAD + "test_a_deletion_that_is_parked_stays_a_deletion",
+        of=(Promise.DELETE, Promise.POISON),
     ),
     Mutation(
         "dead letters: a list shows the server's text, which quotes users",
@@ -128,6 +145,7 @@ MUTATIONS: Final = (
         '        "error": letter.kind,\n',
         '        "error": letter.error,\n',
         DEAD + "test_a_list_says_which_and_why_and_nothing_that_a_user_wrote",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "dead letters: the event's fields as a client has them, doubles lost",
@@ -135,6 +153,7 @@ MUTATIONS: Final = (
         "  local event = found and found[2] or args\n  local words, from = #event, found and 1 or first\n",
         "  local event = args\n  local words, from = #event, first\n",
         DEAD + "test_a_field_that_is_called_like_ours_stays_the_events",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "dead letters: dropped without being asked",
@@ -142,6 +161,7 @@ MUTATIONS: Final = (
         "    if not may(\n",
         "    if not total and may(\n",
         DEAD + "test_dropping_asks_and_says_what_is_lost",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "drain: what was read counts as written",
@@ -149,6 +169,7 @@ MUTATIONS: Final = (
         "    return max(1, lag.waiting + lag.pending)\n",
         "    return lag.waiting\n",
         DRAIN + "test_an_open_breaker_is_named",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "drain: parked events are not mentioned",
@@ -156,5 +177,6 @@ MUTATIONS: Final = (
         "    if outcome.parked:\n        raise typer.Exit(PARKED)\n",
         "",
         DRAIN + "test_parked_events_have_a_status_of_their_own",
+        of=(Promise.POISON,),
     ),
 )

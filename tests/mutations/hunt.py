@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 LOST: Final = "tests/integration/test_verify_lost.py::"
 DROPPED: Final = LOST + "test_a_letter_that_was_dropped_is_not_stored_by_a_repair_or_a_replay"
@@ -15,6 +16,7 @@ MUTATIONS: Final = (
         "  void(keys[1], found[2])\n  redis.call('XDEL', keys[2], args[1])\n  if keys[3] and",
         "  redis.call('XDEL', keys[2], args[1])\n  if keys[3] and",
         DROPPED,
+        of=(Promise.DELETE, Promise.POISON),
     ),
     Mutation(
         "hunt: verify takes a dropped event for lost",
@@ -22,6 +24,7 @@ MUTATIONS: Final = (
         "            dead |= await self._parked.void(partition, first, last)\n",
         "            _ = first, last\n",
         DROPPED,
+        of=(Promise.POISON,),
     ),
     Mutation(
         "hunt: a replay brings a dropped event back",
@@ -29,6 +32,7 @@ MUTATIONS: Final = (
         "if item is not None and item.position not in void]",
         "if item is not None]",
         DROPPED,
+        of=(Promise.DELETE, Promise.POISON),
     ),
     Mutation(
         "hunt: what was dropped is remembered for ever",
@@ -36,6 +40,7 @@ MUTATIONS: Final = (
         "  redis.call('ZREMRANGEBYSCORE', beside(keys[1], 'void'), '-inf', until_ms)\n",
         "",
         DROPPED,
+        of=(Promise.POISON,),
     ),
     Mutation(
         "hunt: requeueing leaves no trace",
@@ -43,6 +48,7 @@ MUTATIONS: Final = (
         "  void(keys[1], found[2])\n  redis.call('XDEL', keys[2], args[1])\n  if not keys[3] then",
         "  redis.call('XDEL', keys[2], args[1])\n  if not keys[3] then",
         LOST + "test_a_letter_that_was_requeued_is_not_lost_where_it_was_first",
+        of=(Promise.ONE_ROW, Promise.POISON),
     ),
     Mutation(
         "hunt: the tombstone of a dropped deletion stays",
@@ -50,5 +56,6 @@ MUTATIONS: Final = (
         "      forget_conversation(keys[3], keys[5])\n    end\n  end\n  return 1",
         "    end\n  end\n  return 1",
         LOST + "test_a_deletion_that_was_dropped_never_happened",
+        of=(Promise.POISON,),
     ),
 )

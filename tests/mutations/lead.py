@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 OVERLAY: Final = "common/domain/overlay.py"
 UNIT: Final = "tests/unit/test_overlay.py::"
@@ -28,6 +29,7 @@ MUTATIONS: Final = (
         '            elif facts["removed"] and not claim.contested:\n',
         "tests/properties/test_writer_collisions.py::"
         "test_a_removal_that_comes_first_holds_where_two_had_the_number",
+        of=(Promise.DELETE, Trap.OLDER_REDIS, Trap.REDELIVERY),
     ),
     Mutation(
         "overlay: a pending deletion counts only with a newer version",
@@ -35,6 +37,7 @@ MUTATIONS: Final = (
         " or isinstance(event, ConversationDeleted):\n",
         ":\n",
         UNIT + "test_a_deletion_is_final_whatever_its_version",
+        of=(Promise.DELETE, Trap.REBUILD_DELETE),
     ),
     Mutation(
         "overlay: a pending number counts only with a newer version",
@@ -42,6 +45,7 @@ MUTATIONS: Final = (
         "        elif isinstance(event, MessagesAppended):\n",
         "        elif False:\n",
         UNIT + "test_a_number_is_taken_whatever_the_version",
+        of=(Promise.ONE_ORDER, Trap.PENDING_FIRST),
     ),
     Mutation(
         "settle: what was trimmed is taken for lost",
@@ -50,6 +54,7 @@ MUTATIONS: Final = (
         "  return true\n",
         "tests/integration/test_persister.py::"
         "test_settled_again_after_it_was_trimmed_it_is_not_taken_for_lost",
+        of=(Promise.TRIM,),
     ),
     Mutation(
         "verify: messages are looked for after the conversation",
@@ -57,5 +62,6 @@ MUTATIONS: Final = (
         _MESSAGES + _STATES,
         _STATES + _MESSAGES,
         "tests/races/test_verify_races.py::test_a_deletion_between_two_questions_is_no_loss",
+        of=(Promise.DELETE,),
     ),
 )

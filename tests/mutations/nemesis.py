@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 MUTATIONS: Final = (
     Mutation(
@@ -12,6 +13,7 @@ MUTATIONS: Final = (
         "CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError)",
         "tests/integration/test_redis_client.py::"
         "test_a_connection_that_is_reset_while_it_is_greeted_fails_its_callers",
+        of=(Promise.AWAY,),
     ),
     Mutation(
         "the gateway's ear: uvloop's error ends it for good",
@@ -20,6 +22,7 @@ MUTATIONS: Final = (
         "            except OSError as error:\n",
         "tests/integration/test_cache_builder.py::"
         "test_a_gateway_listens_again_whatever_its_connection_died_of",
+        of=(Promise.AWAY,),
     ),
     Mutation(
         "read vs delete: pending events without the rows that are gone",
@@ -27,5 +30,6 @@ MUTATIONS: Final = (
         "        await self._refuse_torn(user, conversation)\n        low = -1",
         "        low = -1",
         "tests/races/test_rebuild_races.py::test_a_read_that_a_delete_overtakes_is_never_a_part",
+        of=(Promise.DELETE, Promise.REBUILD, Trap.REBUILD_DELETE),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 MUTATIONS: Final = (
     Mutation(
@@ -11,6 +12,7 @@ MUTATIONS: Final = (
         "        except Busy:\n            return False\n",
         "        except ZeroDivisionError:\n            return False\n",
         "tests/integration/authority/test_persisted.py::test_an_append_that_is_on_the_log_is_a_202_without_redis",
+        of=(Promise.AWAY,),
     ),
     Mutation(
         "pressure: no gateway tells the log its bounds",
@@ -18,6 +20,7 @@ MUTATIONS: Final = (
         "asker.listen(), pressure.watch()):",
         "asker.listen()):",
         "tests/integration/gateway/test_overload.py::test_a_backlog_over_its_bound_is_a_503_that_says_so",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "durability: status has no notes of weaker servers",
@@ -25,5 +28,6 @@ MUTATIONS: Final = (
         "        notes=await durability_notes(settings),\n",
         "",
         "tests/integration/test_status.py::test_weaker_servers_are_notes_and_no_problems",
+        of=(Promise.POWER,),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 PRESSURE: Final = "tests/integration/test_pressure.py::"
 OVERLOAD: Final = "tests/integration/gateway/test_overload.py::"
@@ -15,6 +16,7 @@ MUTATIONS: Final = (
         "    busy = not absent and overloaded(k.events)\n",
         "    busy = nil\n",
         PRESSURE + "test_too_many_events_are_refused_until_most_are_committed",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: an append to a new conversation is not asked about",
@@ -22,6 +24,7 @@ MUTATIONS: Final = (
         "  local busy = absent and overloaded(k.events)\n",
         "  local busy = nil\n",
         PRESSURE + "test_every_other_change_is_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: a creation is not asked about",
@@ -29,6 +32,7 @@ MUTATIONS: Final = (
         "    local busy = overloaded(k.events)\n",
         "    local busy = nil\n",
         PRESSURE + "test_every_other_change_is_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: an update is not asked about",
@@ -36,6 +40,7 @@ MUTATIONS: Final = (
         "  local busy = overloaded(k.events)\n",
         "  local busy = nil\n",
         PRESSURE + "test_every_other_change_is_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: a logged query is not asked about",
@@ -43,6 +48,7 @@ MUTATIONS: Final = (
         "  local busy = overloaded(keys[1])\n",
         "  local busy = nil\n",
         PRESSURE + "test_every_other_change_is_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: no hysteresis",
@@ -50,6 +56,7 @@ MUTATIONS: Final = (
         "  local reason = over_bound(gauges, refused and LOW or 1)\n",
         "  local reason = over_bound(gauges, 1)\n",
         PRESSURE + "test_too_many_events_are_refused_until_most_are_committed",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: bytes are not counted",
@@ -57,6 +64,7 @@ MUTATIONS: Final = (
         "  count_volume(k.events, position, fields)\n",
         "",
         PRESSURE + "test_too_many_bytes_are_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: bytes that are committed count still",
@@ -64,6 +72,7 @@ MUTATIONS: Final = (
         "    if from and tonumber(flat[i]) >= from then\n",
         "    if true then\n",
         PRESSURE + "test_too_many_bytes_are_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: no age",
@@ -71,6 +80,7 @@ MUTATIONS: Final = (
         "    { 'age', age, bounds.max_age }, { 'memory', used, max_memory },\n",
         "    { 'age', age, 0 }, { 'memory', used, max_memory },\n",
         PRESSURE + "test_an_event_that_waits_too_long_stops_the_others",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: no bound on memory",
@@ -78,6 +88,7 @@ MUTATIONS: Final = (
         "    { 'age', age, bounds.max_age }, { 'memory', used, max_memory },\n",
         "    { 'age', age, bounds.max_age }, { 'memory', used, 0 },\n",
         PRESSURE + "test_a_server_short_of_memory_takes_no_more",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: a server that evicts is refused for being full",
@@ -85,6 +96,7 @@ MUTATIONS: Final = (
         "  if max == 0 and keeps then\n",
         "  if max == 0 then\n",
         PRESSURE + "test_a_server_that_evicts_may_be_full",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: short of memory, events are kept for replay all the same",
@@ -92,6 +104,7 @@ MUTATIONS: Final = (
         "  if before(args[2], floor) and not short_of_memory(keys[1]) then\n",
         "  if before(args[2], floor) then\n",
         PRESSURE + "test_where_memory_is_short_nothing_is_kept_for_replay",
+        of=(Promise.PRESSURE, Promise.TRIM),
     ),
     Mutation(
         "pressure: bounds are set at the start alone",
@@ -99,6 +112,7 @@ MUTATIONS: Final = (
         "                await self.set_bounds()\n",
         "                if not self._refusing:\n                    await self.set_bounds()\n",
         PRESSURE + "test_the_bounds_come_back_with_a_redis_that_was_emptied",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "pressure: the caller is not told what is the matter",
@@ -106,6 +120,7 @@ MUTATIONS: Final = (
         "str(error) if isinstance(error, Overloaded) else ",
         "",
         OVERLOAD + "test_a_backlog_over_its_bound_is_a_503_that_says_so",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: any number of requests in progress",
@@ -113,6 +128,7 @@ MUTATIONS: Final = (
         "            if self.requests >= self._max_requests:\n",
         "            if False:\n",
         OVERLOAD + "test_more_requests_than_a_worker_takes_on_are_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: any number of bytes in progress",
@@ -120,6 +136,7 @@ MUTATIONS: Final = (
         "            if self.body_bytes and self.body_bytes + size > self._max_body_bytes:\n",
         "            if False:\n",
         OVERLOAD + "test_more_bytes_of_bodies_than_a_worker_holds_are_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: any number of commands for Redis",
@@ -127,6 +144,7 @@ MUTATIONS: Final = (
         "        if len(self._queued) + len(self._in_flight) >= MAX_WAITING:\n",
         "        if False:\n",
         "tests/integration/test_redis_client.py::test_more_commands_than_are_good_for_it_are_refused",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: any number of loads",
@@ -134,6 +152,7 @@ MUTATIONS: Final = (
         "            if len(self._running) >= self._max_running:\n",
         "            if False:\n",
         "tests/unit/test_singleflight.py::test_more_pieces_of_work_than_are_good_are_refused",
+        of=(Promise.PRESSURE, Promise.REBUILD),
     ),
     Mutation(
         "bounds: any number of reads of PostgreSQL",
@@ -141,6 +160,7 @@ MUTATIONS: Final = (
         "        if len(self._running) >= MAX_UNDER_WAY:\n",
         "        if False:\n",
         "tests/integration/test_store.py::test_a_read_has_a_deadline_and_is_one_of_so_many",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: no deadline for a read",
@@ -148,6 +168,7 @@ MUTATIONS: Final = (
         '    if described.method == "GET" and read_seconds is not None:\n',
         "    if False:\n",
         "tests/unit/gateway/test_app.py::test_a_read_has_one_deadline",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "bounds: what nobody waits for any more is built",
@@ -155,6 +176,7 @@ MUTATIONS: Final = (
         "                if asyncio.get_running_loop().time() > miss.until:\n",
         "                if False:\n",
         "tests/integration/test_cache_builder.py::test_what_nobody_waits_for_any_more_is_not_built",
+        of=(Promise.PRESSURE,),
     ),
     Mutation(
         "durability: a server that syncs once a second is not warned of",
@@ -162,5 +184,6 @@ MUTATIONS: Final = (
         '    if fsync == "always":\n',
         "    if True:\n",
         "tests/integration/test_redis_server.py::test_a_server_that_may_lose_messages_is_warned_of",
+        of=(Promise.POWER,),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 REPLAY: Final = "tests/integration/test_replay.py::"
 COMMAND: Final = "tests/integration/test_replay_command.py::"
@@ -15,6 +16,7 @@ MUTATIONS: Final = (
         "    return RecordTarget(BatchWriter(pool), positions=False)\n",
         "    return RecordTarget(BatchWriter(pool), positions=True)\n",
         COMMAND + "test_killed_and_started_again_it_goes_on",
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "replay: an entry gets a new position in another log",
@@ -22,6 +24,7 @@ MUTATIONS: Final = (
         '"XADD", events, item.position, *item.fields',
         '"XADD", events, "*", *item.fields',
         REPLAY + "test_another_log_gets_each_entry_once",
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "replay: one poison event takes its batch with it",
@@ -29,6 +32,7 @@ MUTATIONS: Final = (
         "            elif len(part) > 1:\n",
         "            elif False:\n",
         REPLAY + "test_a_poison_event_is_reported_and_skipped",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "replay: an event in another user's partition is taken",
@@ -36,6 +40,7 @@ MUTATIONS: Final = (
         "        if home != partition:\n",
         "        if False:\n",
         REPLAY + "test_an_event_in_another_users_partition_is_poison",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "replay: a conversation counts as done before it is",
@@ -43,6 +48,7 @@ MUTATIONS: Final = (
         '(before or ("", "00000000-0000-0000-0000-000000000000"))',
         '(row["user_id"], row["id"])',
         REPLAY + "test_a_killed_replay_goes_on",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "replay: another replay's checkpoint is believed",
@@ -57,6 +63,7 @@ MUTATIONS: Final = (
         "  if redis.call('EXISTS', k.pending) == 1 then\n    redis.call('HSET', k.header, STALE, '1')\n",
         "  if false then\n    redis.call('HSET', k.header, STALE, '1')\n",
         REPLAY + "test_caches_keep_what_only_redis_knows",
+        of=(Promise.READ_YOUR_WRITES, Trap.REBUILD_APPEND),
     ),
     Mutation(
         "replay: its own log is taken for another one",
@@ -64,6 +71,7 @@ MUTATIONS: Final = (
         "        if await _run(client) == await _run(log.client):\n",
         "        if False:\n",
         COMMAND + "test_the_own_redis_is_no_other_log",
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "retelling: an edited message is told as an append",
@@ -71,6 +79,7 @@ MUTATIONS: Final = (
         '        if message["edited"]:\n',
         "        if False:\n",
         RETELLING,
+        of=(Promise.ONE_ROW,),
     ),
     Mutation(
         "retelling: numbers that were given are not told",
@@ -78,6 +87,7 @@ MUTATIONS: Final = (
         '    events.append(_counters(row, row["version"], row["last_modified_ms"]))\n',
         "",
         RETELLING,
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "retelling: tombstones are not told",
@@ -85,5 +95,6 @@ MUTATIONS: Final = (
         "            yield [removal(row, tombstone) for tombstone in tombstones]\n",
         "            yield []\n",
         RETELLING,
+        of=(Promise.DELETE,),
     ),
 )

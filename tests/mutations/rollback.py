@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 COLLISIONS: Final = "tests/properties/test_writer_collisions.py::"
 BOTH_KEPT: Final = COLLISIONS + "test_no_message_of_either_is_lost_and_no_number_given_twice"
@@ -18,6 +19,7 @@ MUTATIONS: Final = (
         "            if self._admit is not None:\n",
         "            if False:\n",
         ROLLBACK + "test_nothing_older_than_postgresql_is_read_or_numbered_from",
+        of=(Promise.ONE_ORDER, Promise.AWAY, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: caches are kept",
@@ -25,6 +27,7 @@ MUTATIONS: Final = (
         "            gone = await runs.drop(run, partition, names)\n",
         "            gone = 0\n",
         ROLLBACK + "test_nothing_older_than_postgresql_is_read_or_numbered_from",
+        of=(Promise.ONE_ORDER, Promise.AWAY, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: where the log ended is not compared with PostgreSQL",
@@ -32,6 +35,7 @@ MUTATIONS: Final = (
         "            if position_order(await runs.last_position(partition)) < position_order(position)\n",
         "            if not position_order(position)\n",
         ROLLBACK + "test_an_append_may_be_the_first_to_come",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: positions may be given twice",
@@ -39,6 +43,7 @@ MUTATIONS: Final = (
         "    redis.call('XSETID', keys[2], args[2])\n",
         "",
         ROLLBACK + "test_a_log_goes_on_after_what_postgresql_has_whatever_the_clock_says",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: headers of what is pending are not loaded again",
@@ -46,6 +51,7 @@ MUTATIONS: Final = (
         "            await rebuilder.absent(user, conversation)\n",
         "            pass\n",
         ROLLBACK + "test_what_was_pending_and_came_back_is_still_there",
+        of=(Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: a position without its entry stays pending",
@@ -53,6 +59,7 @@ MUTATIONS: Final = (
         "      redis.call('LREM', keys[3], 1, position)\n",
         "",
         ROLLBACK + "test_what_was_pending_and_came_back_is_still_there",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: an inspector who was held up goes on",
@@ -60,6 +67,7 @@ MUTATIONS: Final = (
         "  if redis.call('HGET', keys[1], 'run_id') == args[1] then\n    return -1\n  end\n",
         "",
         ROLLBACK + "test_an_inspector_who_comes_late_takes_nothing_away",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "roll-back: counted by everyone who inspects",
@@ -67,6 +75,7 @@ MUTATIONS: Final = (
         "  if redis.call('HGET', keys[1], 'run_id') == args[1] then\n    return ''\n  end\n",
         "",
         ROLLBACK + "test_a_run_is_stamped_once",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "fail-over: a demoted server's connection is kept",
@@ -74,6 +83,7 @@ MUTATIONS: Final = (
         "                    if self._admit is not None and isinstance(error, ReadOnlyError):\n",
         "                    if False:\n",
         ROLLBACK + "test_a_demoted_server_is_left",
+        of=(Promise.AWAY,),
     ),
     Mutation(
         "restart: the policy is not looked at again",
@@ -81,6 +91,7 @@ MUTATIONS: Final = (
         "            await check_policy(client)\n",
         "",
         ROLLBACK + "test_a_policy_that_may_evict_the_log_is_seen_at_every_restart",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "collision: the message that comes second is taken for stored",
@@ -88,6 +99,7 @@ MUTATIONS: Final = (
         '            elif claim.contested or facts["taken"]:\n',
         "            elif False:\n",
         BOTH_KEPT,
+        of=(Promise.ONE_ROW, Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: a new number is not remembered",
@@ -95,6 +107,7 @@ MUTATIONS: Final = (
         '        if rows:\n            await connection.fetch(statement("add_renumbered")',
         '        if not rows:\n            await connection.fetch(statement("add_renumbered")',
         COLLISIONS + "test_a_message_that_was_moved_and_deleted_does_not_come_back",
+        of=(Promise.DELETE, Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: new numbers begin where those of the batch end, not those of the record",
@@ -102,6 +115,7 @@ MUTATIONS: Final = (
         "max(self._next_numbers[change.key], change.next_sequence_number)",
         "change.next_sequence_number",
         COLLISIONS + "test_a_late_message_comes_after_all_that_the_record_has",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: an edit goes by the number",
@@ -109,6 +123,7 @@ MUTATIONS: Final = (
         "    AND m.id = n.id AND m.version < n.version\n",
         "    AND m.sequence_number = 2 AND m.version < n.version\n",
         BOTH_KEPT,
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: a removal goes by the number",
@@ -116,6 +131,7 @@ MUTATIONS: Final = (
         "            self.of_removed[change.key, message_id] = place\n",
         "            self.of_removed[change.key, message_id] = number\n",
         BOTH_KEPT,
+        of=(Promise.DELETE, Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: the tombstone of one message counts for another with its number",
@@ -123,6 +139,7 @@ MUTATIONS: Final = (
         " AND t.message_id <> n.id\n",
         " AND false\n",
         COLLISIONS + "test_the_number_of_a_message_that_was_deleted_is_not_its_successor_s_end",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: Redis goes on showing the old number",
@@ -130,6 +147,7 @@ MUTATIONS: Final = (
         "    if args[argument + 2] == '1' or (",
         "    if (",
         ROLLBACK + "test_a_number_that_was_given_again_is_given_up",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
         "collision: an event that was lost from the log and committed is not noticed",
@@ -137,5 +155,6 @@ MUTATIONS: Final = (
         "(unknown[args[argument + 1]] and was_lost(keys[1], args[argument + 1]))",
         "false",
         ROLLBACK + "test_what_was_on_its_way_when_redis_lost_it_is_kept",
+        of=(Promise.KILL, Trap.OLDER_REDIS),
     ),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise, Trap
 
 STATUS: Final = "tests/integration/test_status.py::"
 PERSISTER: Final = "tests/integration/test_persister.py::"
@@ -28,5 +29,6 @@ MUTATIONS: Final = (
         "    if fields['pending'] == 0 and fields['idle']",
         "    if fields['idle']",
         PERSISTER + "test_a_consumer_that_is_forgotten_while_it_waits_gets_what_comes",
+        of=(Promise.KILL, Trap.CLAIMED, Trap.BLOCK),
     ),
 )

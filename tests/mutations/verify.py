@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.promises import Promise
 
 RACES: Final = "tests/races/test_verify_races.py::"
 FINDS: Final = "tests/integration/test_verify.py::"
@@ -39,6 +40,7 @@ MUTATIONS: Final = (
         "if n not in bodies and n not in self.gone]",
         "if n not in self.gone]",
         RACES + "test_events_that_are_committed_out_of_order_are_no_drift",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "verify: what is parked is lost",
@@ -46,6 +48,7 @@ MUTATIONS: Final = (
         "            lost = [item for item in lost if item.entry.entry.position not in dead]\n",
         "",
         LOST + "test_a_parked_event_is_not_lost",
+        of=(Promise.POISON,),
     ),
     Mutation(
         "verify: a header is set although something has happened since",
@@ -53,6 +56,7 @@ MUTATIONS: Final = (
         "    if (now[i] or '') ~= args[i] then\n",
         "    if false then\n",
         RACES + "test_a_header_is_not_put_right_by_what_is_no_longer_so",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "verify: a repair lowers a counter",
@@ -60,6 +64,7 @@ MUTATIONS: Final = (
         "    if counter and counter > tonumber(values[field]) then\n",
         "    if false then\n",
         RACES + "test_a_counter_never_goes_down",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "verify: numbers that Redis gave are not kept from being given again",
@@ -67,6 +72,7 @@ MUTATIONS: Final = (
         "    return Raised(header.next_sequence_number, header.version, header.epoch)\n",
         "    return Raised()\n",
         LOST + "test_numbers_that_redis_gave_are_never_given_again",
+        of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "verify: a pending position is taken off that nobody has settled",
@@ -74,6 +80,7 @@ MUTATIONS: Final = (
         "    if state == 'gone' or state == 'settled' then\n",
         "    if state then\n",
         RACES + "test_an_event_that_is_still_held_is_not_taken_off_its_pending_list",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "verify: an acknowledged event is settled without being recorded",
@@ -81,6 +88,7 @@ MUTATIONS: Final = (
         "[*settled_events(evidence), ",
         "[",
         LOST + "test_what_a_pending_list_still_names_is_stored_before_it_is_taken_off",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "verify: a lost event is left where it is",
@@ -88,6 +96,7 @@ MUTATIONS: Final = (
         "found += [item.finding(Kind.LOG_LOST) for item in lost]",
         "lost = []",
         LOST + "test_an_event_that_was_settled_and_never_stored_is_stored",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "verify: the only copy of a message is dropped with its list",
@@ -95,6 +104,7 @@ MUTATIONS: Final = (
         ", *events_of_list(evidence)]",
         "]",
         LOST + "test_a_row_that_was_lost_comes_back_from_the_log_or_from_the_cache",
+        of=(Promise.KILL,),
     ),
     Mutation(
         "verify: the record brings back what Redis knows to be deleted",
@@ -102,6 +112,7 @@ MUTATIONS: Final = (
         "        return [(_NOWHERE, ConversationDeleted(**about))]\n",
         "        return []\n",
         LOST + "test_a_delete_that_was_lost_is_final",
+        of=(Promise.DELETE,),
     ),
     Mutation(
         "verify: Redis is compared while PostgreSQL has the say",
@@ -109,6 +120,7 @@ MUTATIONS: Final = (
         "            if not await parts.record.log_has_the_say():\n",
         "            if False:\n",
         COMMAND + "test_it_does_not_run_while_postgresql_has_the_say",
+        of=(Promise.AWAY,),
     ),
     Mutation(
         "verify: a checkpoint that is only written at the end",
