@@ -25,8 +25,8 @@ MUTATIONS: Final = (
     Mutation(
         "durability: status has no notes of weaker servers",
         "tools/status/collect.py",
-        "        notes=await durability_notes(settings),\n",
-        "",
+        "        notes=[*notes_of(redis), *await durability_notes(settings)],\n",
+        "        notes=notes_of(redis),\n",
         "tests/integration/test_status.py::test_weaker_servers_are_notes_and_no_problems",
         of=(Promise.POWER,),
     ),
