@@ -20,7 +20,8 @@ from common.postgres.figures import read_committed_positions
 from common.postgres.log_identity import claim_partitions as claim_in_postgres
 from common.postgres.pool import Pool
 from common.postgres.store import Store
-from common.redis.client import Ask, RedisClient
+from common.redis.commands import Ask
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.runs import Runs, is_inspected, run_of
 from common.redis.server import check_policy, claim_partitions
@@ -70,7 +71,7 @@ class Inspection:
 
         Raises LogUnavailable, also where somebody inspected the run in between: call again.
         """
-        client = RedisClient(self._settings.redis.dsn)
+        client = connect(self._settings.redis)
         try:
             functions = Functions(client)
             runs = Runs(functions, self._keys, ttl_ms=self._settings.redis.ttl_seconds * 1000)
@@ -92,7 +93,7 @@ class Inspection:
             await asyncio.wait([self._under_way])
 
     async def _inspect(self) -> str:
-        client = RedisClient(self._settings.redis.dsn)
+        client = connect(self._settings.redis)
         try:
             functions = Functions(client)
             await check_policy(client)

@@ -14,7 +14,8 @@ from common.inspection import inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
 from common.rebuild import Rebuilder
-from common.redis.client import RedisClient
+from common.redis.commands import Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.keys import Keys
@@ -31,7 +32,7 @@ class Connections:
     """An instance's two servers, and what can be done with them."""
 
     settings: Settings
-    client: RedisClient
+    client: Client
     keys: Keys
     group: ConsumerGroup
     pool: Pool
@@ -54,7 +55,7 @@ async def connected(
         open_pool(settings.postgres, application_name=f"turnlog-{command}") as pool,
         inspection(settings, pool, patience_seconds=INSPECTION_SECONDS) as inspecting,
     ):
-        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
+        client = connect(settings.redis, admit=inspecting.admit)
         try:
             functions, keys = Functions(client), keys_for(settings)
             try:

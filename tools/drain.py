@@ -20,7 +20,8 @@ from common.domain.errors import LogUnavailable
 from common.domain.ids import Position
 from common.observability.logging import configure_logging
 from common.redis.breaker import BreakerBoard
-from common.redis.client import RedisClient
+from common.redis.commands import Client
+from common.redis.connect import connect
 from common.redis.dead import DeadLetters
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
@@ -86,7 +87,7 @@ def drain(
 
 
 async def _drain(settings: Settings, patience: float | None) -> Drained:
-    client, keys = RedisClient(settings.redis.dsn), keys_for(settings)
+    client, keys = connect(settings.redis), keys_for(settings)
     group = ConsumerGroup(Functions(client), keys, settings.redis)
     try:
         with _shown_progress() as progress:
@@ -100,7 +101,7 @@ async def _drain(settings: Settings, patience: float | None) -> Drained:
 class Drain:
     """One wait."""
 
-    def __init__(self, client: RedisClient, keys: Keys, group: ConsumerGroup, progress: Shown) -> None:
+    def __init__(self, client: Client, keys: Keys, group: ConsumerGroup, progress: Shown) -> None:
         self._client = client
         self._keys = keys
         self._group = group

@@ -8,7 +8,7 @@ from common.domain.durability import Weakness
 from common.domain.errors import TurnlogError
 from common.postgres.durability import postgres_weaknesses
 from common.postgres.pool import open_pool
-from common.redis.client import RedisClient
+from common.redis.connect import connect
 from common.redis.durability import redis_weaknesses
 from common.settings import Settings
 
@@ -17,7 +17,7 @@ async def durability_notes(settings: Settings) -> list[str]:
     """One line for each setting that is weaker than ours; none of a server that cannot be asked."""
     found: list[Weakness] = []
     if settings.uses_redis:
-        client = RedisClient(settings.redis.dsn)
+        client = connect(settings.redis)
         with suppress(TurnlogError):
             found += await redis_weaknesses(client)
         await client.aclose()

@@ -16,6 +16,7 @@ from common.redis.dead import void_positions
 from common.redis.functions import Functions
 from common.redis.group import GROUP, Entry
 from common.redis.headers import HEADER_FIELDS, header_arguments, header_from_reply
+from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.settings import RedisSettings
 
@@ -227,20 +228,28 @@ class CacheAudit:
         return LogPage(entries, more == b"1", int(silence) if silence else None)
 
     async def server_run(self) -> str:
-        """What tells one run of the server from another: a cursor of SCAN is good for one."""
-        info: bytes = await self._client.call("INFO", "server")
-        return next(line[7:] for line in info.decode().splitlines() if line.startswith("run_id:"))
+        """What tells one run of the servers from another: a cursor of SCAN is good for one."""
+        nodes = await self._client.nodes()
+        return ",".join([parse_info(await node.call("INFO", "server"))["run_id"] for node in nodes])
 
     async def scan(
         self, cursor: str, count: int = 500
     ) -> tuple[str, list[tuple[UserId, ConversationId | None]]]:
-        """A page of all keys as whose they are; the cursor is `0` behind the last."""
-        following, names = await self._client.call(
-            *("SCAN", cursor, "MATCH", self._keys.every_key(), "COUNT", count)
+        """A page of all keys as whose they are; the cursor is `0` behind the last.
+
+        A cursor is that of one server, behind the number of that: they are gone through one by one.
+        """
+        number, _, of_server = cursor.rpartition(":")
+        nodes, index = await self._client.nodes(), int(number or 0)
+        following, names = await nodes[index].call(
+            *("SCAN", of_server, "MATCH", self._keys.every_key(), "COUNT", count)
         )
+        if following == b"0":
+            index += 1
+        after = "0" if index == len(nodes) else f"{index}:{following.decode()}"
         parsed = (self._keys.parse(name.decode(errors="replace")) for name in names)
         owners = {(key.user, key.conversation) for key in parsed if key is not None}
-        return following.decode(), sorted(owners, key=lambda owner: (owner[0], owner[1] or ""))
+        return after, sorted(owners, key=lambda owner: (owner[0], owner[1] or ""))
 
     async def void(self, partition: int, first: Position, last: Position) -> set[Position]:
         """Entries of the log whose dead letter was dropped, or put back elsewhere."""

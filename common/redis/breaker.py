@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.keys import Keys
 
 
@@ -30,7 +30,7 @@ _OPEN = TypeAdapter(OpenBreaker)
 class BreakerBoard:
     """Two keys in Redis, for all persisters. Raises LogUnavailable (Redis away)."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

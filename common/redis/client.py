@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, cast
 
@@ -26,14 +26,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.domain.errors import LogRefusesWrites, LogUnavailable
-
-Argument = str | bytes | int
-Command = tuple[Argument, ...]
-
-Ask = Callable[..., Awaitable[list[Any]]]
-"""Sends commands over one fresh connection, each a tuple, and gives their replies; raises as redis-py."""
-Admit = Callable[[Ask], Awaitable[None]]
-"""Decides whether a fresh connection may be used; raises LogUnavailable where not."""
+from common.redis.commands import Admit, Argument, Client, Command
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 MAX_WAITING: Final = 10_000
@@ -49,7 +42,7 @@ _pack = cast("Callable[[Command], bytes]", pack_command)
 log = structlog.get_logger(__name__)
 
 
-class RedisClient:
+class RedisClient(Client):
     """A pipelining client for one Redis server.
 
     `response_timeout` seconds without a reply that is due, and the connection counts as dead (a half-open
@@ -69,6 +62,7 @@ class RedisClient:
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_keepalive=True,
         )
+        self._dsn = dsn
         self._response_timeout = response_timeout
         self._admit = admit
         self._refused: tuple[LogUnavailable, float] | None = None
@@ -80,12 +74,22 @@ class RedisClient:
         self._last_progress = 0.0
         self._closed = False
 
-    def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Queue `command` for the end of this tick; the future gets the reply as bytes, ints and lists.
+    @property
+    def clustered(self) -> bool:
+        return False
 
-        The future raises LogUnavailable when Redis is out of reach or refuses writes, and
-        redis.exceptions.ResponseError for any other error reply.
-        """
+    @property
+    def dsns(self) -> list[str]:
+        return [self._dsn]
+
+    async def nodes(self) -> list[Client]:
+        return [self]
+
+    async def near(self, key: str) -> Client:
+        return self
+
+    def send(self, *command: Argument) -> asyncio.Future[Any]:
+        """See Client.send."""
         # Packed here, so that a command that cannot be packed is its caller's error and nobody else's:
         # whatever is queued gets a reply, and replies are matched by their order.
         # hiredis packs in C what redis-py's asyncio connection packs in Python: half of an append's time.
@@ -102,20 +106,6 @@ class RedisClient:
         if self._flushing is None:
             self._flushing = loop.create_task(self._flush())
         return future
-
-    async def call(self, *command: Argument) -> Any:
-        """Send `command` and wait for its reply (see `send`)."""
-        return await self.send(*command)
-
-    async def call_together(self, *commands: Command) -> list[Any]:
-        """Send several commands in one write and wait for all replies; raises the first failure."""
-        futures = [self.send(*command) for command in commands]
-        try:
-            return [await future for future in futures]
-        except BaseException:
-            for future in futures:
-                future.add_done_callback(_seen)
-            raise
 
     async def aclose(self) -> None:
         """Close the connection; what is under way fails."""
@@ -260,12 +250,6 @@ def _abort(connection: Connection) -> None:
     writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if writer is not None:
         writer.transport.abort()
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Take note of a failure that another failure already speaks for."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _response_error(error: RedisError) -> Exception:

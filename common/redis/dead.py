@@ -11,7 +11,7 @@ from common.contract.stream import decode
 from common.domain.errors import MalformedEvent, TurnlogError, UnsupportedVersion
 from common.domain.events import ConversationDeleted, ConversationEvent, MessagesAppended, QueryLogged
 from common.domain.ids import Position, position_order
-from common.redis.client import Argument, RedisClient
+from common.redis.commands import Argument, Client
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 
@@ -141,7 +141,7 @@ class DeadLetters:
 
 
 async def void_positions(
-    client: RedisClient, keys: Keys, partition: int, first: Position, last: Position
+    client: Client, keys: Keys, partition: int, first: Position, last: Position
 ) -> set[Position]:
     """Positions from `first` to `last` whose dead letter was dropped, or requeued and stands elsewhere."""
     low, high = position_order(first)[0], position_order(last)[0]

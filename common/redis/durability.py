@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.domain.durability import Weakness
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.info import parse_info
 
 _ASKED: Final = ("appendonly", "appendfsync", "maxmemory")
@@ -16,11 +16,16 @@ _ASKED: Final = ("appendonly", "appendfsync", "maxmemory")
 log = structlog.get_logger(__name__)
 
 
-async def redis_weaknesses(client: RedisClient) -> list[Weakness]:
-    """What is weaker than the log's default. Raises LogUnavailable.
+async def redis_weaknesses(client: Client) -> list[Weakness]:
+    """What is weaker than the log's default, on any server of the log. Raises LogUnavailable.
 
     A managed server may refuse CONFIG: then only what INFO tells is known.
     """
+    found = [weakness for node in await client.nodes() for weakness in await _weaknesses_of(node)]
+    return list({weakness.name: weakness for weakness in found}.values())
+
+
+async def _weaknesses_of(client: Client) -> list[Weakness]:
     facts = parse_info(await client.call("INFO"))
     asked: dict[str, str] = {}
     for name in _ASKED:

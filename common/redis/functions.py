@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from common.redis.client import Argument, RedisClient
+from common.domain.errors import LogUnavailable
+from common.redis.commands import Argument, Client
 
 LIBRARY: Final = "turnlog"
 _USED_BY_OTHERS: Final = ("shared.lua", "pressure.lua")
@@ -30,25 +32,50 @@ class Functions:
     that lost its data. An unknown function has done nothing: the call is safe to repeat.
     """
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
 
     async def load(self) -> None:
-        """Put this program's library in place, whatever was there."""
-        await self.client.call("FUNCTION", "LOAD", "REPLACE", library_source())
+        """Put this program's library in place on every server, whatever was there."""
+        for node in await self.client.nodes():
+            await _load(node)
 
     async def is_current(self) -> bool:
-        """Whether the server holds exactly this program's library."""
-        found: list[Any] = await self.client.call("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE")
-        return any(library_source().encode() in library for library in found)
+        """Whether every server holds exactly this program's library."""
+        return all([await _is_current(node) for node in await self.client.nodes()])
+
+    async def put_back(self) -> None:
+        """Load the library where there is none: on a server that came back without its data. Raises
+        LogUnavailable where no server answers."""
+        nodes = await self.client.nodes()
+        replies = await asyncio.gather(*map(_load_if_absent, nodes), return_exceptions=True)
+        failures = [reply for reply in replies if isinstance(reply, BaseException)]
+        away = [failure for failure in failures if isinstance(failure, LogUnavailable)]
+        # Who needs a server that is away learns of it; the others' users are served.
+        if len(away) < len(failures) or len(away) == len(nodes):
+            raise failures[0]
 
     async def call(self, name: str, keys: list[str] | tuple[str, ...], *arguments: Argument) -> Any:
-        """Call function `turnlog_<name>`; raises as `RedisClient.send` does."""
+        """Call function `turnlog_<name>`; raises as `Client.send` does."""
         command = ("FCALL", f"{LIBRARY}_{name}", len(keys), *keys, *arguments)
         try:
             return await self.client.send(*command)
         except ResponseError as error:
             if "Function not found" not in str(error):
                 raise
-            await self.load()
+            await _load(await self.client.near(keys[0]))
             return await self.client.send(*command)
+
+
+async def _load(node: Client) -> None:
+    await node.call("FUNCTION", "LOAD", "REPLACE", library_source())
+
+
+async def _load_if_absent(node: Client) -> None:
+    if not await node.call("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY):
+        await _load(node)
+
+
+async def _is_current(node: Client) -> bool:
+    found: list[Any] = await node.call("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE")
+    return any(library_source().encode() in library for library in found)

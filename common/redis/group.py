@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from redis.exceptions import ResponseError
 
 from common.domain.ids import ConversationId, Position, UserId, now_ms, position_order
-from common.redis.client import Argument, RedisClient
+from common.redis.commands import Argument, Client
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 from common.settings import RedisSettings
@@ -98,7 +98,7 @@ class ConsumerGroup:
         await self._functions.call("create_group", [self._keys.events(partition)], GROUP)
 
     async def read_new(
-        self, blocking: RedisClient, partition: int, consumer: str, *, count: int, block_ms: int
+        self, blocking: Client, partition: int, consumer: str, *, count: int, block_ms: int
     ) -> list[Entry]:
         """Entries no consumer has had. `blocking` is a client that serves this partition alone."""
         try:

@@ -41,9 +41,10 @@ class Heartbeats:
 
     async def silence(self, service: Reading) -> list[float]:
         """For how many seconds each process of a kind has been silent, the liveliest first."""
-        (seconds, micros), found = await self._functions.client.call_together(
-            ("TIME",), ("ZREVRANGE", self._key, 0, -1, "WITHSCORES")
-        )
+        client = self._functions.client
+        # The clock of the server that noted the beats.
+        seconds, micros = await (await client.near(self._key)).call("TIME")
+        found = await client.call("ZREVRANGE", self._key, 0, -1, "WITHSCORES")
         now = int(seconds) + int(micros) / 1_000_000
         beats = zip(found[::2], found[1::2], strict=True)
         ours = f"{service} ".encode()

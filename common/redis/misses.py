@@ -20,7 +20,8 @@ from redis.exceptions import ResponseError
 
 from common.domain.errors import LogUnavailable
 from common.domain.ids import ConversationId, UserId
-from common.redis.client import CONNECTION_FAILURES, RedisClient
+from common.redis.client import CONNECTION_FAILURES
+from common.redis.commands import Client
 from common.redis.keys import Keys
 
 GROUP: Final = "cache_builders"
@@ -59,15 +60,15 @@ class Miss:
 class MissAsker:
     """The gateway's end. Run `listen` as a task for as long as `ask` is used."""
 
-    def __init__(self, client: RedisClient, dsn: str, keys: Keys, *, wait_seconds: float) -> None:
+    def __init__(self, client: Client, keys: Keys, *, wait_seconds: float) -> None:
         self._client = client
-        self._dsn = dsn
         self._keys = keys
         self._wait = wait_seconds
         self._reader = uuid.uuid4().hex
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self.listening = False
         self._deaf_until = 0.0
+        self._next_server = 0
 
     async def ask(self, user: UserId, conversation: ConversationId | None) -> Answer:
         """Ask for a load and wait for the answer."""
@@ -104,7 +105,11 @@ class MissAsker:
             await asyncio.sleep(0.5)
 
     async def _listen_once(self) -> None:
-        redis: Any = Redis.from_url(self._dsn, health_check_interval=10)  # pyright: ignore[reportUnknownMemberType]
+        # Every server of a cluster passes on what is said on any: when one is lost, the next will do.
+        servers = self._client.dsns
+        dsn = servers[self._next_server % len(servers)]
+        self._next_server += 1
+        redis: Any = Redis.from_url(dsn, health_check_interval=10)  # pyright: ignore[reportUnknownMemberType]
         async with redis, redis.pubsub(ignore_subscribe_messages=False) as pubsub:
             await pubsub.subscribe(self._keys.answers(self._reader))
             async for message in pubsub.listen():
@@ -123,12 +128,12 @@ class MissAsker:
 class MissQueue:
     """The builder's end."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
     async def read(
-        self, blocking: RedisClient, partition: int, consumer: str, *, block_ms: int
+        self, blocking: Client, partition: int, consumer: str, *, block_ms: int
     ) -> AsyncIterator[Miss]:
         """The requests of one partition, for ever. `blocking` serves this call alone.
 
@@ -158,7 +163,8 @@ class MissQueue:
             return []
         try:
             # The clock by which positions are given.
-            seconds, micros = await self._client.call("TIME")
+            node = await self._client.near(self._keys.misses(partition))
+            seconds, micros = await node.call("TIME")
         except LogUnavailable:
             return []
         now_ms, now = int(seconds) * 1000 + int(micros) // 1000, asyncio.get_running_loop().time()
@@ -173,7 +179,9 @@ class MissQueue:
     async def answer(self, miss: Miss, answer: Answer) -> None:
         """Wake the reader."""
         channel = self._keys.answers(miss.reader)
-        await self._client.call("PUBLISH", channel, f"{miss.request_id} {answer}")
+        # Any server would do; this one answered just now.
+        node = await self._client.near(self._keys.misses(miss.partition))
+        await node.call("PUBLISH", channel, f"{miss.request_id} {answer}")
 
     async def _create_group(self, misses: str) -> None:
         try:

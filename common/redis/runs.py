@@ -12,7 +12,7 @@ from typing import Final
 
 from common.domain.errors import LogRefusesWrites
 from common.domain.ids import ConversationId, Position, UserId
-from common.redis.client import Ask, Command
+from common.redis.commands import Ask, Command
 from common.redis.functions import Functions
 from common.redis.group import GROUP
 from common.redis.info import parse_info

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.durability import redis_weaknesses
 from common.redis.functions import Functions
 from common.redis.info import parse_info
@@ -27,7 +27,8 @@ async def prepare_server(functions: Functions, keys: Keys) -> None:
     another number of partitions.
     """
     try:
-        await check_policy(functions.client)
+        for node in await functions.client.nodes():
+            await check_policy(node)
     except LogUnavailable as refused:
         # A connection that was not admitted, because what is demanded here is not so.
         if isinstance(refused.__cause__, UnsafeConfiguration):
@@ -56,7 +57,7 @@ async def prepare_when_there(functions: Functions, keys: Keys, stop: asyncio.Eve
     return False
 
 
-async def check_policy(client: RedisClient) -> None:
+async def check_policy(client: Client) -> None:
     """Refuse an eviction policy that may take the log itself, and a server that is a replica."""
     facts = parse_info(await client.call("INFO"))
     version = facts.get("redis_version", "0.0")
@@ -73,7 +74,7 @@ async def check_policy(client: RedisClient) -> None:
         raise LogUnavailable("Redis is a replica: REDIS_URL must name the primary")
 
 
-async def claim_partitions(client: RedisClient, keys: Keys) -> None:
+async def claim_partitions(client: Client, keys: Keys) -> None:
     """Store the partition count at the first use of a log; refuse another one after."""
     key = keys.log(0)
     await client.call("HSETNX", key, "partitions", keys.partitions)

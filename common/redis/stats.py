@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.keys import Keys
 
 HOUR_MS: Final = 3_600_000
@@ -14,7 +14,7 @@ KEPT_HOURS: Final = 25
 class CacheStats:
     """The counts in Redis. Raises LogUnavailable (Redis away)."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

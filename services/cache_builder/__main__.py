@@ -11,7 +11,8 @@ from common.assembly import assemble, keys_for
 from common.inspection import inspection
 from common.postgres.pool import open_pool
 from common.postgres.store import Store
-from common.redis.client import Admit, RedisClient
+from common.redis.commands import Admit, Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.heartbeats import Heartbeats, Reading
 from common.redis.misses import MissQueue
@@ -31,16 +32,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         open_pool(settings.postgres, application_name="turnlog-cache-builder") as pool,
         inspection(settings, pool) as inspecting,
     ):
-        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
+        client = connect(settings.redis, admit=inspecting.admit)
         try:
             await _serve(settings, client, inspecting.admit, Store(pool), stop)
         finally:
             await client.aclose()
 
 
-async def _serve(
-    settings: Settings, client: RedisClient, admit: Admit, store: Store, stop: asyncio.Event
-) -> None:
+async def _serve(settings: Settings, client: Client, admit: Admit, store: Store, stop: asyncio.Event) -> None:
     functions = Functions(client)
     keys = keys_for(settings)
     if not await prepare_when_there(functions, keys, stop):
@@ -49,7 +48,7 @@ async def _serve(
     builder = CacheBuilder(MissQueue(client, keys), loader, concurrency=settings.cache_builder.concurrency)
     consumer = uuid4().hex
     blocking = [
-        RedisClient(settings.redis.dsn, response_timeout=BLOCK_MS / 1000 + 5, admit=admit)
+        connect(settings.redis, response_timeout=BLOCK_MS / 1000 + 5, admit=admit)
         for _ in range(keys.partitions)
     ]
     log.info("cache_builder_ready", partitions=keys.partitions)

@@ -8,7 +8,7 @@ import structlog
 
 from common.domain.errors import Busy, ConversationNotFound
 from common.loading import Loader
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.misses import Answer, Miss, MissQueue
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ class CacheBuilder:
         self._loader = loader
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def serve(self, blocking: RedisClient, partition: int, consumer: str, *, block_ms: int) -> None:
+    async def serve(self, blocking: Client, partition: int, consumer: str, *, block_ms: int) -> None:
         """Serve one partition's requests until cancelled; `blocking` is a client for this call alone."""
         async with asyncio.TaskGroup() as rebuilds:
             requests = self._queue.read(blocking, partition, consumer, block_ms=block_ms)

@@ -13,7 +13,7 @@ from common.authority.session import LogSession
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
 from common.postgres.authority import Holder
 from common.postgres.store import Store
-from common.redis.functions import LIBRARY, Functions
+from common.redis.functions import Functions
 from common.redis.keys import Keys
 from common.redis.server import prepare_server
 from services.gateway.health import Probe
@@ -53,8 +53,7 @@ class RedisReadiness:
         """For /readyz. Puts the functions back where Redis came back without its data."""
         if not self._prepared:
             return "not there yet"
-        if not await self._functions.client.call("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY):
-            await self._functions.load()
+        await self._functions.put_back()
         return None
 
 

@@ -15,7 +15,7 @@ from common.inspection import inspection
 from common.observability.logging import configure_logging
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
-from common.redis.client import RedisClient
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker
 from common.redis.pressure import Pressure, bounds_from
@@ -71,12 +71,12 @@ async def _with_log(
 ) -> tuple[Parts, dict[str, Probe]]:
     """Conversations on the log, and in PostgreSQL while the log is away."""
     inspecting = await stack.enter_async_context(inspection(settings, pool))
-    client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
+    client = connect(settings.redis, admit=inspecting.admit)
     stack.push_async_callback(client.aclose)
     functions, keys = Functions(client), keys_for(settings)
     redis = RedisReadiness(functions, keys)
     await redis.first_try()
-    asker = MissAsker(client, settings.redis.dsn, keys, wait_seconds=settings.gateway.rebuild_wait_seconds)
+    asker = MissAsker(client, keys, wait_seconds=settings.gateway.rebuild_wait_seconds)
     pressure = Pressure(functions, keys, bounds_from(settings))
     for work in (redis.run(), asker.listen(), pressure.watch()):
         await stack.enter_async_context(in_background(work))

@@ -18,7 +18,8 @@ from common.postgres.pool import Pool, open_pool
 from common.postgres.readiness import record_when_there, warn_of_weaknesses
 from common.postgres.writer import BatchWriter
 from common.redis.breaker import BreakerBoard
-from common.redis.client import Admit, RedisClient
+from common.redis.commands import Admit, Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.heartbeats import Heartbeats, Reading
@@ -70,7 +71,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def persister(
-    settings: Settings, pool: Pool, functions: Functions, keys: Keys, blocking: list[RedisClient]
+    settings: Settings, pool: Pool, functions: Functions, keys: Keys, blocking: list[Client]
 ) -> Persister:
     """The parts of a persister, put together."""
     group = ConsumerGroup(functions, keys, settings.redis)
@@ -105,9 +106,9 @@ async def lately_parked(group: ConsumerGroup, keys: Keys, settings: PersisterSet
 
 async def connected(
     stack: AsyncExitStack, settings: Settings, admit: Admit, *, response_timeout: float = 5.0
-) -> RedisClient:
+) -> Client:
     """A client of our Redis that is closed with `stack`."""
-    client = RedisClient(settings.redis.dsn, response_timeout=response_timeout, admit=admit)
+    client = connect(settings.redis, response_timeout=response_timeout, admit=admit)
     stack.push_async_callback(client.aclose)
     return client
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import structlog
 
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.group import ConsumerGroup, Entry
 from common.settings import PersisterSettings
 from services.persister.breaker import Breaker
@@ -38,7 +38,7 @@ class Persister:
     def __init__(
         self,
         group: ConsumerGroup,
-        blocking: Sequence[RedisClient],
+        blocking: Sequence[Client],
         *,
         recorder: Recorder,
         breaker: Breaker,

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from common.domain.errors import LogUnavailable
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.group import ConsumerGroup, GroupMissing
 from common.settings import PersisterSettings
 from services.persister.channel import Channel
@@ -26,7 +26,7 @@ class Reader:
     def __init__(
         self,
         group: ConsumerGroup,
-        blocking: RedisClient,
+        blocking: Client,
         channel: Channel,
         *,
         partition: int,

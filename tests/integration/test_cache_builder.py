@@ -37,7 +37,7 @@ class Gateway:
 async def gateway(scene: Stage, *, wait_seconds: float = 5.0) -> AsyncGenerator[Gateway]:
     """A gateway beside the builder whose parts `scene` has."""
     client = RedisClient(scene.settings.redis.dsn)
-    asker = MissAsker(client, scene.settings.redis.dsn, scene.redis.keys, wait_seconds=wait_seconds)
+    asker = MissAsker(client, scene.redis.keys, wait_seconds=wait_seconds)
     listening = asyncio.create_task(asker.listen())
     store = GatedStore(scene.pool)
     try:
@@ -159,7 +159,7 @@ async def test_a_gateway_listens_again_whatever_its_connection_died_of(settings:
             await super()._listen_once()
 
     async with stage(settings) as scene:
-        asker = ResetOnce(scene.redis.client, settings.redis.dsn, scene.redis.keys, wait_seconds=1.0)
+        asker = ResetOnce(scene.redis.client, scene.redis.keys, wait_seconds=1.0)
         listening = asyncio.create_task(asker.listen())
         try:
             await wait_until(lambda: asker.listening or listening.done())

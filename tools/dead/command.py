@@ -15,7 +15,8 @@ from common.assembly import keys_for
 from common.domain.errors import TurnlogError
 from common.observability.logging import configure_logging
 from common.redis.breaker import BreakerBoard
-from common.redis.client import RedisClient
+from common.redis.commands import Client
+from common.redis.connect import connect
 from common.redis.dead import DeadLetter, DeadLetters
 from common.redis.functions import Functions
 from common.settings import Settings
@@ -194,9 +195,9 @@ async def _on_board(settings: Settings, work: Callable[[BreakerBoard], Awaitable
 
 
 @asynccontextmanager
-async def _redis(settings: Settings) -> AsyncGenerator[RedisClient]:
+async def _redis(settings: Settings) -> AsyncGenerator[Client]:
     """Redis alone: nothing here needs PostgreSQL, which may be the reason that somebody looks."""
-    client = RedisClient(settings.redis.dsn)
+    client = connect(settings.redis)
     try:
         yield client
     except TurnlogError as error:

@@ -9,7 +9,7 @@ from common.contract.stream import decode
 from common.domain.errors import MalformedEvent, UnsupportedVersion
 from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import Position, position_order
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.dead import void_positions
 from common.redis.keys import Keys
 from tools.replay.page import Cursor, Item, Page
@@ -22,7 +22,7 @@ PAGE: Final = 200
 class LogSource:
     """Reads partition by partition. A cursor is a partition and a position."""
 
-    def __init__(self, client: RedisClient, keys: Keys, selection: Selection) -> None:
+    def __init__(self, client: Client, keys: Keys, selection: Selection) -> None:
         self._client = client
         self._keys = keys
         self._selection = selection

@@ -14,7 +14,8 @@ from common.postgres.migrations import SchemaOutdated, check_schema
 from common.postgres.pool import open_pool
 from common.postgres.writer import BatchWriter
 from common.redis.cache import Cache
-from common.redis.client import Command, RedisClient
+from common.redis.client import RedisClient
+from common.redis.commands import Client, Command
 from common.redis.functions import Functions
 from common.redis.runs import run_of
 from common.redis.server import prepare_server
@@ -77,7 +78,7 @@ async def _stream(stack: AsyncExitStack, url: str, log: Connections) -> StreamTa
     return StreamTarget(client, log.keys)
 
 
-async def _run(client: RedisClient) -> str:
+async def _run(client: Client) -> str:
     async def ask(*commands: Command) -> list[object]:
         return await client.call_together(*commands)
 

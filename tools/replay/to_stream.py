@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.exceptions import ResponseError
 
 from common.domain.ids import Position, position_order
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.keys import Keys
 from tools.replay.page import Item, Outcome
 
@@ -15,7 +15,7 @@ from tools.replay.page import Item, Outcome
 class StreamTarget:
     """A log with the same number of partitions, on another server."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

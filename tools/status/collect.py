@@ -14,7 +14,8 @@ from common.postgres.authority import AuthorityStore
 from common.postgres.figures import CommittedPosition, read_committed_positions, read_figures
 from common.postgres.pool import open_pool
 from common.redis.breaker import BreakerBoard
-from common.redis.client import RedisClient
+from common.redis.commands import Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
 from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
@@ -89,7 +90,7 @@ async def _redis(
 ) -> tuple[RedisStatus | None, list[Service]]:
     if not settings.uses_redis:
         return None, []
-    client, keys = RedisClient(settings.redis.dsn), keys_for(settings)
+    client, keys = connect(settings.redis), keys_for(settings)
     try:
         committed = {position.partition: position.position for position in positions}
         status = await _redis_status(client, keys, settings, committed)
@@ -103,7 +104,7 @@ async def _redis(
 
 
 async def _redis_status(
-    client: RedisClient, keys: Keys, settings: Settings, committed: dict[int, Position]
+    client: Client, keys: Keys, settings: Settings, committed: dict[int, Position]
 ) -> RedisStatus:
     facts = parse_info(await client.call("INFO"))
     functions = Functions(client)
@@ -132,7 +133,7 @@ async def _redis_status(
     )
 
 
-async def _breaker(client: RedisClient, keys: Keys) -> BreakerStatus | None:
+async def _breaker(client: Client, keys: Keys) -> BreakerStatus | None:
     found = await BreakerBoard(client, keys).read()
     if found is None:
         return None
@@ -141,7 +142,7 @@ async def _breaker(client: RedisClient, keys: Keys) -> BreakerStatus | None:
 
 
 async def _partition(
-    client: RedisClient,
+    client: Client,
     group: ConsumerGroup,
     pressure: Pressure,
     keys: Keys,
@@ -165,7 +166,7 @@ async def _partition(
     )
 
 
-async def _oldest(client: RedisClient, events: str, lag: PartitionLag) -> Position | None:
+async def _oldest(client: Client, events: str, lag: PartitionLag) -> Position | None:
     """The first entry that PostgreSQL does not have: one that was read, else one that was not."""
     if lag.oldest_pending is not None:
         return lag.oldest_pending
