@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
-from common.domain.errors import LogRefusesWrites
+from common.domain.errors import LogRefusesWrites, LogUnavailable
 from common.domain.ids import ConversationId, Position, UserId
 from common.redis.commands import Ask, Command
 from common.redis.functions import Functions
@@ -96,7 +96,7 @@ class Runs:
 
     async def drop(self, run: str, partition: int, names: Iterable[str]) -> int | None:
         """Drop cached keys of one partition; how many there were. None, and not all are dropped, where this
-        run was inspected meanwhile."""
+        run was inspected meanwhile, or is over."""
         dropped = 0
         log = self._keys.log(partition)
         for page in _pages(list(names)):
@@ -117,9 +117,14 @@ class Runs:
         return await is_inspected(self.ask, self._keys, run)
 
     async def admit(self, run: str, partition: int, committed: Position) -> Position | None:
-        """Stamp the run as inspected. Where the log ended, if before `committed`: it goes on after that."""
+        """Stamp the run as inspected. Where the log ended, if before `committed`: it goes on after that.
+
+        Raises LogUnavailable where the server is in another run by now.
+        """
         names = [self._keys.log(partition), self._keys.events(partition)]
-        ended: bytes = await self._functions.call("admit_run", names, run, committed, GROUP)
+        ended: bytes | None = await self._functions.call("admit_run", names, run, committed, GROUP)
+        if ended is None:
+            raise LogUnavailable("Redis was restarted again while it was inspected")
         return Position(ended.decode()) if ended else None
 
     async def rollbacks(self) -> int:

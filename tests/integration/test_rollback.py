@@ -22,7 +22,7 @@ from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
 from common.redis.functions import Functions
 from common.redis.group import Committed, Entry
-from common.redis.runs import Runs
+from common.redis.runs import Runs, run_of
 from common.redis.server import prepare_server
 from common.settings import Settings
 from tests.persisters import restartable, running_persister
@@ -298,7 +298,8 @@ async def test_a_log_goes_on_after_what_postgresql_has_whatever_the_clock_says(
         partition = one.keys.partition(ALICE)
         ahead = Position("99999999999999-7")
         runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
-        assert await runs.admit("another run", partition, ahead) is not None
+        await by_hand.client.call("HDEL", one.keys.log(partition), "run_id")
+        assert await runs.admit(await run_of(runs.ask), partition, ahead) is not None
         assert await runs.last_position(partition) == ahead
         await one.conversation()
         end = await one.group.end(partition)
@@ -310,9 +311,32 @@ async def test_a_run_is_stamped_once(own: Settings) -> None:
     """Two who inspected at once, and PostgreSQL went on in between: the second changes nothing."""
     async with redis_parts(own.redis.dsn) as by_hand:
         runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
-        assert await runs.admit("run", 0, Position("5-0")) == "0-0"
-        assert await runs.admit("run", 0, Position("6-0")) is None
+        run = await run_of(runs.ask)
+        assert await runs.admit(run, 0, Position("5-0")) == "0-0"
+        assert await runs.admit(run, 0, Position("6-0")) is None
         assert await runs.rollbacks() == 1
+
+
+async def test_an_inspector_of_an_earlier_run_changes_nothing(own: Settings, redis: OwnRedis) -> None:
+    """It stood still while Redis was restarted once more; others have inspected that run, and work.
+
+    It knows the run before only, so "this run was inspected" is no answer to it.
+    """
+    async with process(own) as one, redis_parts(own.redis.dsn) as by_hand:
+        conversation = await one.conversation("a")
+        names, partition = one.keys.conversation(ALICE, conversation), one.keys.partition(ALICE)
+        runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
+        earlier = await run_of(runs.ask)
+        await redis.restart()
+        assert await one.append(conversation, "b") == 1
+        taken = [names.header, names.messages]
+        assert await persevering(lambda: runs.drop(earlier, partition, taken)) is None
+        assert await one.client.call("EXISTS", names.header, names.messages) == 2
+        with pytest.raises(LogUnavailable, match="again"):
+            await runs.admit(earlier, partition, Position("99999999999999-7"))
+        run = await run_of(runs.ask)
+        assert await runs.inspected(run)
+        assert await runs.rollbacks() == 0
 
 
 async def test_what_was_on_its_way_when_redis_lost_it_is_kept(own: Settings, redis: OwnRedis) -> None:

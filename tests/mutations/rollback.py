@@ -64,9 +64,25 @@ MUTATIONS: Final = (
     Mutation(
         "roll-back: an inspector who was held up goes on",
         INSPECT,
-        "  if redis.call('HGET', keys[1], 'run_id') == args[1] then\n    return -1\n  end\n",
-        "",
+        "if redis.call('HGET', keys[1], 'run_id') == args[1] or not is_run(args[1]) then\n    return -1",
+        "if not is_run(args[1]) then\n    return -1",
         ROLLBACK + "test_an_inspector_who_comes_late_takes_nothing_away",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "roll-back: an inspector of an earlier run takes caches of this one away",
+        INSPECT,
+        " or not is_run(args[1]) then\n    return -1",
+        " then\n    return -1",
+        ROLLBACK + "test_an_inspector_of_an_earlier_run_changes_nothing",
+        of=(Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "roll-back: an inspector of an earlier run stamps this one",
+        INSPECT,
+        "  if not is_run(args[1]) then\n    return false\n  end\n",
+        "",
+        ROLLBACK + "test_an_inspector_of_an_earlier_run_changes_nothing",
         of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(

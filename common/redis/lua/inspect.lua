@@ -2,6 +2,12 @@
 -- is stamped. Until that stamp no connection is used; after it, nothing here changes anything, so that an
 -- inspector who was held up cannot take away what others have begun to use. None of it needs memory.
 
+-- Whether this server is in the run that the caller means: it may have been restarted since the caller asked,
+-- and what is true of the one run is not of the next.
+local function is_run(run)
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') == run
+end
+
 -- Have the run inspected anew, because the record had the say until a certain return.
 -- KEYS 1 log
 -- ARGV 1 the return
@@ -26,9 +32,9 @@ end
 -- Drop cached keys.
 -- KEYS 1 log  then those to drop
 -- ARGV 1 run of the server
--- Replies how many there were | -1 this run was inspected already
+-- Replies how many there were | -1 this run was inspected already, or is over
 local function drop_stale(keys, args)
-  if redis.call('HGET', keys[1], 'run_id') == args[1] then
+  if redis.call('HGET', keys[1], 'run_id') == args[1] or not is_run(args[1]) then
     return -1
   end
   local dropped = 0
@@ -60,8 +66,11 @@ end
 -- no position is given twice.
 -- KEYS 1 log  2 events
 -- ARGV 1 run of the server  2 the committed position  3 consumer group
--- Replies where the log ended, if that was before what is committed | ''
+-- Replies where the log ended, if that was before what is committed | '' | false that run is over
 local function admit_run(keys, args)
+  if not is_run(args[1]) then
+    return false
+  end
   if redis.call('HGET', keys[1], 'run_id') == args[1] then
     return ''
   end
