@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
-from common.domain.messages import Numbered, numbered
+from common.domain.messages import numbered
 from common.domain.overlay import Pending, overlay, pending_messages
-from common.domain.paging import Page, merged_slice
+from common.domain.paging import Page, Window, merged_slice
 from common.loading import CacheCounts, Loader
 from common.postgres.store import Store
 from common.rebuild import Rebuilder
@@ -46,32 +46,17 @@ class History:
         if len(messages) == limit or not messages or _is_first(messages[0]):
             return messages
         older = await self._stored_window(
-            user,
-            conversation,
-            after=None,
-            before=numbered(messages[0]).sequence_number,
-            limit=limit - len(messages),
+            user, conversation, Window(limit - len(messages), before=numbered(messages[0]).sequence_number)
         )
         return [*older, *messages]
 
-    async def window(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[bytes]:
-        """Messages between two sequence numbers, both exclusive, ascending.
-
-        With `after` the first `limit` of them; with `before` alone the last.
-        """
+    async def window(self, user: UserId, conversation: ConversationId, window: Window) -> list[bytes]:
+        """The messages of `window`, ascending."""
         cached = await self._cached(user, conversation, self._length)
-        found = _covered(cached, after=after, before=before, limit=limit)
+        found = _covered(cached, window)
         if found is not None:
             return found
-        return await self._stored_window(user, conversation, after=after, before=before, limit=limit)
+        return await self._stored_window(user, conversation, window)
 
     async def page(
         self,
@@ -92,7 +77,7 @@ class History:
             return Page([], total)
         last = min(first + page_size, total)
         low, high = (total - last, total - first) if descending else (first, last)
-        items = await self.window(user, conversation, after=low - 1, before=high, limit=high - low)
+        items = await self.window(user, conversation, Window(high - low, after=low - 1, before=high))
         return Page(items[::-1] if descending else items, total)
 
     async def header(self, user: UserId, conversation: ConversationId) -> Header:
@@ -139,37 +124,15 @@ class History:
         _, messages = await self._rebuilder.uncached(user, conversation)
         return messages[-limit:]
 
-    async def _stored_window(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[bytes]:
+    async def _stored_window(self, user: UserId, conversation: ConversationId, window: Window) -> list[bytes]:
         # What is pending first, PostgreSQL after: the other way round, what is committed in between
         # would be in neither.
         pending = await self._pending(user, conversation)
-        newest = after is None
-        stored = await self._store.window(
-            user,
-            conversation,
-            after=after,
-            before=before,
-            limit=limit,
-            newest=newest,
-            excluding=pending.touched,
-        )
+        stored = await self._store.window(user, conversation, window, excluding=pending.touched)
         await self._refuse_torn(user, conversation)
-        low = -1 if after is None else after
-        union = {m.sequence_number: m for m in stored} | {
-            number: message
-            for number, message in pending.bodies.items()
-            if number > low and (before is None or number < before)
-        }
-        messages = [union[number].served for number in sorted(union)]
-        return messages[-limit:] if newest else messages[:limit]
+        added = (message for number, message in pending.bodies.items() if number in window)
+        union = {message.sequence_number: message for message in (*stored, *added)}
+        return window.cut([union[number].served for number in sorted(union)])
 
     async def _page_with_gaps(
         self,
@@ -223,18 +186,14 @@ def _is_first(served: bytes) -> bool:
     return served.startswith(b'{"sequence_number":0,')
 
 
-def _covered(cached: list[bytes], *, after: int | None, before: int | None, limit: int) -> list[bytes] | None:
+def _covered(cached: list[bytes], window: Window) -> list[bytes] | None:
     """The window out of the cached list, where that has all of it."""
     if not cached:
         return []
     messages = [numbered(message) for message in cached]
     first = messages[0].sequence_number
-    low = -1 if after is None else after
-    inside = [
-        m for m in messages if m.sequence_number > low and (before is None or m.sequence_number < before)
-    ]
-    whole = first == 0 or (after is not None and after >= first - 1)
-    if not whole and not (after is None and len(inside) >= limit):
+    inside = [message.served for message in messages if message.sequence_number in window]
+    whole = first == 0 or (window.after is not None and window.after >= first - 1)
+    if not whole and not (window.of_last and len(inside) >= window.limit):
         return None
-    chosen: list[Numbered] = inside[-limit:] if after is None else inside[:limit]
-    return [message.served for message in chosen]
+    return window.cut(inside)

@@ -13,7 +13,7 @@ from common.domain.conversations import Header, State
 from common.domain.cursors import ConversationList
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import NewMessage
-from common.domain.paging import Page
+from common.domain.paging import Page, Window
 from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 
 
@@ -96,19 +96,8 @@ class HistoryPort(Protocol):
         """The newest `limit` messages, oldest first."""
         ...
 
-    async def window(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[bytes]:
-        """Messages between two sequence numbers, both exclusive, ascending.
-
-        With `after` the first `limit` of them; with `before` alone the last.
-        """
+    async def window(self, user: UserId, conversation: ConversationId, window: Window) -> list[bytes]:
+        """The messages of `window`, ascending."""
         ...
 
     async def page(

@@ -96,10 +96,9 @@ class Rebuilder:
         """
         header, events = await self._cache.peek(user, conversation)
         loaded = await self._store.load(user, conversation, self._length)
-        stored = loaded.header if loaded else None
-        header = header or overlay_header(stored, events)
+        header = header or _header_after(loaded, events)
         # Deleted since the peek: its pending events would be a part that looks like the whole.
-        if header is None or header.deleted or (stored is not None and stored.deleted):
+        if header is None or header.deleted or (loaded is not None and loaded.header.deleted):
             raise ConversationNotFound(conversation)
         return header, [message.served for message in newest(loaded, events, self._length)]
 
@@ -135,7 +134,7 @@ class Rebuilder:
             # Whoever waits for this load must not wait for its lease to run out.
             await self._cache.abandon(user, conversation, begun.token)
             raise
-        header = begun.header or overlay_header(loaded.header if loaded else None, begun.events)
+        header = begun.header or _header_after(loaded, begun.events)
         if header is None or (header.deleted and not deleted_too):
             return None
         # What is still pending of a deleted conversation came before its delete.
@@ -153,6 +152,11 @@ class Rebuilder:
             return union, 0
         floor = union[self._list_length].last_modified_ms
         return [header for header in union if header.last_modified_ms > floor], floor
+
+
+def _header_after(loaded: Loaded | None, events: list[ConversationEvent]) -> Header | None:
+    """The header where Redis has none: what was stored, with pending `events` laid over it."""
+    return overlay_header(loaded.header if loaded else None, events)
 
 
 def newest(

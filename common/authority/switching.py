@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import Any, Final, ParamSpec, TypeVar
 
 from common.assembly import Conversations
 from common.authority.session import ChangingOver, LogSession
-from common.domain.conversations import Header, State
-from common.domain.cursors import ConversationList
 from common.domain.errors import Busy, TurnlogError
-from common.domain.ids import ConversationId, Position, UserId
-from common.domain.messages import NewMessage
-from common.domain.paging import Page
-from common.domain.publishing import UNSET, Appended, Idempotency, Unset
+from common.domain.ids import UserId
+from common.domain.publishing import Appended
 from common.postgres.authority import AuthorityMoved, Holder
 
 ATTEMPTS: Final = 3
@@ -21,6 +18,7 @@ PATIENCE_SECONDS: Final = 1.0
 """How long a call waits for the say to have moved, before it is answered 503."""
 
 Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
 
 
 class Switch:
@@ -44,6 +42,16 @@ class Switch:
                 await self._session.look()
         raise ChangingOver
 
+    def wherever(
+        self, method: Callable[[Conversations], Callable[Arguments, Awaitable[Answer]]]
+    ) -> Callable[Arguments, CoroutineType[Any, Any, Answer]]:
+        """A method of the parts, to be called as theirs is, that makes each call where the say then is."""
+
+        async def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+            return await self.call(lambda parts: method(parts)(*args, **kwargs))
+
+        return called
+
     async def _on_log(self, method: Callable[[Conversations], Awaitable[Answer]]) -> Answer:
         with self._session.on_log() as session:
             try:
@@ -59,80 +67,15 @@ class Switch:
 
 
 class SwitchingPublisher:
-    """Publisher, wherever the say is."""
+    """Publisher, wherever the say is; see PublisherPort."""
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-
-    async def create(
-        self,
-        user: UserId,
-        state: State,
-        *,
-        at_ms: int,
-        conversation_id: ConversationId | None = None,
-        idempotency: Idempotency | None = None,
-    ) -> tuple[Header, bool]:
-        """See PublisherPort.create."""
-        return await self._switch.call(
-            lambda parts: parts.publisher.create(
-                user, state, at_ms=at_ms, conversation_id=conversation_id, idempotency=idempotency
-            )
-        )
-
-    async def append(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        messages: Sequence[NewMessage],
-        *,
-        at_ms: int,
-        idempotency: Idempotency | None = None,
-    ) -> Appended:
-        """See PublisherPort.append."""
-        return await self._switch.call(
-            lambda parts: parts.publisher.append(
-                user, conversation, messages, at_ms=at_ms, idempotency=idempotency
-            )
-        )
-
-    async def append_to_new(
-        self,
-        user: UserId,
-        conversation_id: ConversationId | None,
-        state: State,
-        messages: Sequence[NewMessage],
-        *,
-        at_ms: int,
-        idempotency: Idempotency | None = None,
-    ) -> Appended:
-        """See PublisherPort.append_to_new."""
-        return await self._switch.call(
-            lambda parts: parts.publisher.append_to_new(
-                user, conversation_id, state, messages, at_ms=at_ms, idempotency=idempotency
-            )
-        )
-
-    async def update(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        at_ms: int,
-        title: str | Unset | None = UNSET,
-        model: str | Unset | None = UNSET,
-        metadata: bytes | Unset = UNSET,
-    ) -> Header:
-        """See PublisherPort.update."""
-        return await self._switch.call(
-            lambda parts: parts.publisher.update(
-                user, conversation, at_ms=at_ms, title=title, model=model, metadata=metadata
-            )
-        )
-
-    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position | None:
-        """See PublisherPort.delete."""
-        return await self._switch.call(lambda parts: parts.publisher.delete(user, conversation, at_ms=at_ms))
+        self.create = switch.wherever(lambda parts: parts.publisher.create)
+        self.append = switch.wherever(lambda parts: parts.publisher.append)
+        self.append_to_new = switch.wherever(lambda parts: parts.publisher.append_to_new)
+        self.update = switch.wherever(lambda parts: parts.publisher.update)
+        self.delete = switch.wherever(lambda parts: parts.publisher.delete)
 
     async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
         """See PublisherPort.wait_persisted. The append is acknowledged already: a server that has gone away
@@ -146,66 +89,18 @@ class SwitchingPublisher:
 
 
 class SwitchingHistory:
-    """History, wherever the say is."""
+    """History, wherever the say is; see HistoryPort."""
 
     def __init__(self, switch: Switch) -> None:
-        self._switch = switch
-
-    async def recent(self, user: UserId, conversation: ConversationId, limit: int) -> list[bytes]:
-        """See HistoryPort.recent."""
-        return await self._switch.call(lambda parts: parts.history.recent(user, conversation, limit))
-
-    async def window(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[bytes]:
-        """See HistoryPort.window."""
-        return await self._switch.call(
-            lambda parts: parts.history.window(user, conversation, after=after, before=before, limit=limit)
-        )
-
-    async def page(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        page: int,
-        page_size: int,
-        descending: bool = False,
-    ) -> Page:
-        """See HistoryPort.page."""
-        return await self._switch.call(
-            lambda parts: parts.history.page(
-                user, conversation, page=page, page_size=page_size, descending=descending
-            )
-        )
-
-    async def header(self, user: UserId, conversation: ConversationId) -> Header:
-        """See HistoryPort.header."""
-        return await self._switch.call(lambda parts: parts.history.header(user, conversation))
+        self.recent = switch.wherever(lambda parts: parts.history.recent)
+        self.window = switch.wherever(lambda parts: parts.history.window)
+        self.page = switch.wherever(lambda parts: parts.history.page)
+        self.header = switch.wherever(lambda parts: parts.history.header)
 
 
 class SwitchingListing:
-    """Listing, wherever the say is."""
+    """Listing, wherever the say is; see ListingPort."""
 
     def __init__(self, switch: Switch) -> None:
-        self._switch = switch
-
-    async def after_cursor(
-        self, user: UserId, *, limit: int, cursor: str | None = None, since_ms: int = 0
-    ) -> ConversationList:
-        """See ListingPort.after_cursor."""
-        return await self._switch.call(
-            lambda parts: parts.listing.after_cursor(user, limit=limit, cursor=cursor, since_ms=since_ms)
-        )
-
-    async def page(self, user: UserId, *, page: int, page_size: int, since_ms: int = 0) -> Page:
-        """See ListingPort.page."""
-        return await self._switch.call(
-            lambda parts: parts.listing.page(user, page=page, page_size=page_size, since_ms=since_ms)
-        )
+        self.after_cursor = switch.wherever(lambda parts: parts.listing.after_cursor)
+        self.page = switch.wherever(lambda parts: parts.listing.page)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from common.authority.unsettled import Trail, Unsettled
 from common.domain.conversations import Header
 from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, LogUnavailable
 from common.domain.ids import ConversationId, Position, UserId
-from common.domain.messages import NewMessage
-from common.domain.publishing import Idempotency
 from common.postgres.authority import Proof
 from common.redis.functions import Functions
 from common.redis.keys import Keys
-from common.redis.log import (
-    NOTHING_CHECKED,
-    Checked,
-    CheckIds,
-    Cold,
-    Creation,
-    EventLog,
-    Gone,
-    Receipt,
-    Taken,
-)
+from common.redis.log import CheckIds, Cold, EventLog, Gone, Receipt, Taken
 from common.settings import RedisSettings
 
 _REFUSALS = (Cold, Gone, CheckIds, Taken, ConversationDeleted, IdempotencyKeyConflict)
@@ -48,27 +37,11 @@ class TrackingLog(EventLog):
         super().__init__(functions, keys, settings)
         self._unsettled = unsettled
 
-    async def append(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        messages: Sequence[NewMessage],
-        *,
-        at_ms: int,
-        create: Creation | None = None,
-        checked: Checked = NOTHING_CHECKED,
-        idempotency: Idempotency | None = None,
-    ) -> Receipt:
+    # All that this adds is told by user and conversation: the rest of what is said to the log goes through.
+
+    async def append(self, user: UserId, conversation: ConversationId, *args: Any, **kwargs: Any) -> Receipt:
         with self._tracked(user, conversation) as outcome:
-            receipt = await super().append(
-                user,
-                conversation,
-                messages,
-                at_ms=at_ms,
-                create=create,
-                checked=checked,
-                idempotency=idempotency,
-            )
+            receipt = await super().append(user, conversation, *args, **kwargs)
             # Also where all were known: whoever put them there may be gone, and now we answer for them.
             if receipt.position is not None:
                 outcome.position = receipt.position
@@ -76,39 +49,22 @@ class TrackingLog(EventLog):
         return receipt
 
     async def create(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        creation: Creation | None,
-        *,
-        at_ms: int,
-        idempotency: Idempotency | None = None,
+        self, user: UserId, conversation: ConversationId, *args: Any, **kwargs: Any
     ) -> tuple[Header, bool]:
         with self._tracked(user, conversation) as outcome:
-            answer = await super().create(user, conversation, creation, at_ms=at_ms, idempotency=idempotency)
+            answer = await super().create(user, conversation, *args, **kwargs)
             outcome.proof = Proof("state", 1)
         return answer
 
-    async def update(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        title: bytes,
-        model: bytes,
-        metadata: bytes,
-        at_ms: int,
-    ) -> Header:
+    async def update(self, user: UserId, conversation: ConversationId, *args: Any, **kwargs: Any) -> Header:
         with self._tracked(user, conversation) as outcome:
-            header = await super().update(
-                user, conversation, title=title, model=model, metadata=metadata, at_ms=at_ms
-            )
+            header = await super().update(user, conversation, *args, **kwargs)
             outcome.proof = Proof("state", header.version)
         return header
 
-    async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position:
+    async def delete(self, user: UserId, conversation: ConversationId, *args: Any, **kwargs: Any) -> Position:
         with self._tracked(user, conversation) as outcome:
-            outcome.position = await super().delete(user, conversation, at_ms=at_ms)
+            outcome.position = await super().delete(user, conversation, *args, **kwargs)
             outcome.proof = Proof("deleted")
         return outcome.position
 

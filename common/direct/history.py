@@ -6,8 +6,7 @@ from common.direct.transactions import Transactions
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
-from common.domain.messages import Numbered
-from common.domain.paging import Page
+from common.domain.paging import Page, Window
 from common.postgres.store import Loaded, Queries
 
 
@@ -23,26 +22,15 @@ class DirectHistory:
             loaded = _living(await queries.load(user, conversation, limit), conversation)
         return [message.served for message in loaded.messages]
 
-    async def window(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[bytes]:
-        """Messages between two sequence numbers, both exclusive, ascending.
-
-        With `after` the first `limit` of them; with `before` alone the last.
-        """
+    async def window(self, user: UserId, conversation: ConversationId, window: Window) -> list[bytes]:
+        """The messages of `window`, ascending."""
         async with self._transactions.one_read(user, conversation) as queries:
-            found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
+            found = await queries.window(user, conversation, window)
         if not found:
             # Nothing there, or no conversation: only here it takes a second statement to tell.
             async with self._transactions.snapshot(user, conversation) as queries:
                 await _header(queries, user, conversation)
-                found = await _window(queries, user, conversation, after=after, before=before, limit=limit)
+                found = await queries.window(user, conversation, window)
         return [message.served for message in found]
 
     async def page(
@@ -69,9 +57,8 @@ class DirectHistory:
                 # Without gaps the place is the number: nothing has to be counted off.
                 last = min(offset + page_size, total)
                 low, high = (total - last, total - offset) if descending else (offset, last)
-                found = await _window(
-                    queries, user, conversation, after=low - 1, before=high, limit=page_size
-                )
+                window = Window(page_size, after=low - 1, before=high)
+                found = await queries.window(user, conversation, window)
                 found = found[::-1] if descending else found
         return Page([message.served for message in found], total)
 
@@ -79,20 +66,6 @@ class DirectHistory:
         """Title, model, times and counts."""
         async with self._transactions.one_read(user, conversation) as queries:
             return await _header(queries, user, conversation)
-
-
-async def _window(
-    queries: Queries,
-    user: UserId,
-    conversation: ConversationId,
-    *,
-    after: int | None,
-    before: int | None,
-    limit: int,
-) -> list[Numbered]:
-    return await queries.window(
-        user, conversation, after=after, before=before, limit=limit, newest=after is None
-    )
 
 
 async def _header(queries: Queries, user: UserId, conversation: ConversationId) -> Header:

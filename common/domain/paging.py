@@ -1,9 +1,9 @@
-"""Pages over two sorted sequences of which only one can be read by offset."""
+"""Which part of a history is asked for; pages over two sorted sequences, one of them read by offset."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -15,6 +15,32 @@ class Page:
 
     items: list[bytes]
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Messages between two sequence numbers, both exclusive, ascending: at most `limit`.
+
+    With `after` the first of them; without it the last.
+    """
+
+    limit: int
+    _: KW_ONLY
+    after: int | None = None
+    before: int | None = None
+
+    @property
+    def of_last(self) -> bool:
+        """Whether it is the last that are wanted, where there are more than `limit`."""
+        return self.after is None
+
+    def __contains__(self, number: int) -> bool:
+        """Whether a message of this number lies between the two."""
+        return (self.after is None or number > self.after) and (self.before is None or number < self.before)
+
+    def cut(self, ascending: list[Item]) -> list[Item]:
+        """Of all that lie between the two, those that are wanted."""
+        return ascending[-self.limit :] if self.of_last else ascending[: self.limit]
 
 
 def merged_slice(

@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 
 import asyncpg
 
-from common.domain.conversations import Header, State
+from common.domain.conversations import Header
 from common.domain.events import (
     ConversationCreated,
     ConversationDeleted,
@@ -29,6 +29,7 @@ from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Connection, Pool
 from common.postgres.queries import statement
 from common.postgres.rows import body_preview
+from common.postgres.store import header_of
 
 NIL: Final = ConversationId("00000000-0000-0000-0000-000000000000")
 _PREVIEW_PAGE: Final = 50
@@ -290,17 +291,7 @@ def _look(row: asyncpg.Record, own_preview: tuple[str, int] | None) -> RecordLoo
     newest = zip(row["numbers"] or (), row["payloads"] or (), strict=True)
     gaps = zip(row["gap_starts"] or (), row["gap_ends"] or (), strict=True)
     return RecordLook(
-        header=Header(
-            id=ConversationId(row["id"]),
-            state=State(row["title"], row["model"], row["metadata"], row["created_at_text"]),
-            last_modified_ms=row["last_modified_ms"],
-            next_sequence_number=row["next_sequence_number"],
-            message_count=row["message_count"],
-            preview=row["preview"],
-            version=row["version"],
-            epoch=row["epoch"],
-            deleted=row["deleted"],
-        ),
+        header=header_of(row),
         state_version=row["state_version"],
         preview_sequence=row["preview_sequence"],
         newest=sorted((Numbered(*pair) for pair in newest), key=lambda m: m.sequence_number),

@@ -13,6 +13,7 @@ from common.domain.conversations import Header, State
 from common.domain.errors import StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId
 from common.domain.messages import BIGINT_MAX, Numbered
+from common.domain.paging import Window
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
 from common.postgres.queries import statement
@@ -58,28 +59,22 @@ class Queries:
         self,
         user: UserId,
         conversation: ConversationId,
+        window: Window,
         *,
-        after: int | None,
-        before: int | None,
-        limit: int,
-        newest: bool,
         excluding: Sequence[int] = (),
     ) -> list[Numbered]:
-        """Messages between two sequence numbers, both exclusive, ascending.
-
-        The last `limit` of them where `newest`, else the first.
-        """
+        """The messages of `window`, ascending."""
         rows = await self._fetch(
-            "window_last" if newest else "window_first",
+            "window_last" if window.of_last else "window_first",
             user,
             conversation,
-            -1 if after is None else min(after, BIGINT_MAX),
-            BIGINT_MAX if before is None else min(before, BIGINT_MAX),
-            limit,
+            -1 if window.after is None else min(window.after, BIGINT_MAX),
+            BIGINT_MAX if window.before is None else min(window.before, BIGINT_MAX),
+            window.limit,
             excluding,
         )
         messages = _messages(rows)
-        return messages[::-1] if newest else messages
+        return messages[::-1] if window.of_last else messages
 
     async def slice(
         self,

@@ -7,6 +7,7 @@ from typing import Any, Final
 from common.checks.errors import FieldError
 from common.domain.ids import now_ms
 from common.domain.messages import Message
+from common.domain.paging import Window
 from common.domain.publishing import Appended
 from common.ports import HistoryPort, PublisherPort
 from common.settings import LimitsSettings
@@ -138,9 +139,8 @@ class Messages:
         if query.before is None and query.after is None:
             found = await self._history.recent(call.user, call.conversation_id, limit)
         else:
-            found = await self._history.window(
-                call.user, call.conversation_id, after=query.after, before=query.before, limit=limit
-            )
+            window = Window(limit, after=query.after, before=query.before)
+            found = await self._history.window(call.user, call.conversation_id, window)
         ordered = found[::-1] if query.order == "desc" else found
         return Reply(200, message_list(call.conversation_id, ordered))
 

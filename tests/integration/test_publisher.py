@@ -17,6 +17,7 @@ from common.domain.errors import (
 )
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import new_message, numbered, parse_body
+from common.domain.paging import Window
 from common.domain.publishing import Idempotency
 from common.redis.client import Argument
 from common.redis.group import Refusal
@@ -141,8 +142,8 @@ async def test_a_batch_that_repeats_messages_far_apart_is_answered_with_all_of_t
     """Old ones as they are stored, each found by its number; the new one behind all that is there."""
     conversation = await scene.conversation(messages=120)
     window = scene.parts.history.window
-    first = await window(ALICE, conversation, after=None, before=1, limit=1)
-    middle = await window(ALICE, conversation, after=59, before=61, limit=1)
+    first = await window(ALICE, conversation, Window(1, before=1))
+    middle = await window(ALICE, conversation, Window(1, after=59, before=61))
     await persist(scene)
     again = [new_message(parse_body(m), at_ms=NOW + 1) for m in (*first, *middle)]
 
@@ -268,7 +269,7 @@ async def test_another_user_s_conversation_is_not_there(scene: Scene, cold: bool
     publisher, history = scene.parts.publisher, scene.parts.history
     for attempt in (
         history.recent(mallory, conversation, 20),
-        history.window(mallory, conversation, after=0, before=None, limit=20),
+        history.window(mallory, conversation, Window(20, after=0)),
         history.page(mallory, conversation, page=1, page_size=20),
         history.header(mallory, conversation),
         publisher.append(mallory, conversation, [message()], at_ms=NOW),

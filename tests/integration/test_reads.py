@@ -13,6 +13,7 @@ from common.domain.cursors import make_cursor, parse_cursor
 from common.domain.errors import ConversationNotFound, InvalidCursor
 from common.domain.ids import ConversationId, new_conversation_id
 from common.domain.messages import numbered, parse_body
+from common.domain.paging import Window
 from common.redis.functions import library_source
 from common.redis.headers import HEADER_FIELDS
 from common.settings import Settings
@@ -94,7 +95,7 @@ async def test_any_window_by_sequence_numbers(
 ) -> None:
     """Both ends exclusive; with `after` the first of them, with `before` alone the last."""
     conversation = await twelve_messages(scene, place)
-    found = await scene.parts.history.window(ALICE, conversation, after=after, before=before, limit=limit)
+    found = await scene.parts.history.window(ALICE, conversation, Window(limit, after=after, before=before))
     assert numbers(found) == expected
 
 

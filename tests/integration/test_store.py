@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from common.domain.errors import StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId
+from common.domain.paging import Window
 from common.postgres.log_identity import claim_partitions
 from common.postgres.pool import Pool, open_pool
 from common.postgres.queries import statement
@@ -47,17 +48,15 @@ async def history(pool: Pool) -> History:
 async def test_a_window_lies_between_two_numbers(pool: Pool, history: History) -> None:
     """Both are exclusive; the first or the last messages of it, always ascending."""
 
-    async def numbers(after: int | None, before: int | None, limit: int, newest: bool) -> list[int]:
-        found = await Store(pool).window(
-            ALICE, history.conversation, after=after, before=before, limit=limit, newest=newest, excluding=[9]
-        )
+    async def numbers(window: Window) -> list[int]:
+        found = await Store(pool).window(ALICE, history.conversation, window, excluding=[9])
         return [m.sequence_number for m in found]
 
-    assert await numbers(5, None, 4, newest=False) == [6, 8, 10, 11]
-    assert await numbers(None, 12, 4, newest=True) == [6, 8, 10, 11]
-    assert await numbers(5, 11, 99, newest=True) == [6, 8, 10]
-    assert await numbers(None, None, 2, newest=True) == [28, 29]
-    assert await numbers(2**70, None, 2, newest=False) == []
+    assert await numbers(Window(4, after=5)) == [6, 8, 10, 11]
+    assert await numbers(Window(4, before=12)) == [6, 8, 10, 11]
+    assert await numbers(Window(99, after=5, before=11)) == [6, 8, 10]
+    assert await numbers(Window(2)) == [28, 29]
+    assert await numbers(Window(2, after=2**70)) == []
 
 
 async def test_a_slice_counts_from_either_end(pool: Pool, history: History) -> None:

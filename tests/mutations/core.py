@@ -15,16 +15,7 @@ CONTRACT: Final = "tests/unit/test_contract.py::"
 WRITE_SQL: Final = "common/postgres/queries/write.sql"
 
 
-_STORE_READ: Final = """        newest = after is None
-        stored = await self._store.window(
-            user,
-            conversation,
-            after=after,
-            before=before,
-            limit=limit,
-            newest=newest,
-            excluding=%s,
-        )
+_STORE_READ: Final = """        stored = await self._store.window(user, conversation, window, excluding=%s)
 """
 _PENDING_READ: Final = "        pending = await self._pending(user, conversation)\n"
 _PENDING_FIRST: Final = _PENDING_READ + _STORE_READ % "pending.touched"

@@ -27,8 +27,8 @@ MUTATIONS: Final = (
     Mutation(
         "read vs delete: pending events without the rows that are gone",
         "common/history.py",
-        "        await self._refuse_torn(user, conversation)\n        low = -1",
-        "        low = -1",
+        "        await self._refuse_torn(user, conversation)\n        added = (",
+        "        added = (",
         "tests/races/test_rebuild_races.py::test_a_read_that_a_delete_overtakes_is_never_a_part",
         of=(Promise.DELETE, Promise.REBUILD, Trap.REBUILD_DELETE),
     ),

@@ -23,6 +23,7 @@ from common.domain.errors import (
 )
 from common.domain.ids import ConversationId, UserId, new_conversation_id
 from common.domain.messages import numbered
+from common.domain.paging import Window
 from common.domain.publishing import Appended, Idempotency
 from common.postgres.pool import Connection, Pool, open_pool
 from common.settings import RedisSettings, Settings
@@ -241,7 +242,7 @@ async def test_a_guard_ends_a_transaction_before_anything_is_done(scene: Scene) 
         publisher.update(ALICE, conversation, at_ms=NOW, title="x"),
         publisher.delete(ALICE, conversation, at_ms=NOW),
         history.recent(ALICE, conversation, 1),
-        history.window(ALICE, conversation, after=0, before=None, limit=1),
+        history.window(ALICE, conversation, Window(1, after=0)),
         history.page(ALICE, conversation, page=1, page_size=1),
         history.header(ALICE, conversation),
         listing.after_cursor(ALICE, limit=1),

@@ -14,6 +14,7 @@ import pytest
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, new_conversation_id
 from common.domain.messages import numbered
+from common.domain.paging import Window
 from common.postgres.store import Store
 from common.redis.cache import Status
 from common.settings import Settings
@@ -358,7 +359,7 @@ async def test_a_read_that_a_delete_overtakes_is_never_a_part(settings: Settings
         scene.store.before_window.shut()
         history = scene.parts.history
         reads = {
-            "window": lambda: history.window(ALICE, conversation, after=-1, before=None, limit=100),
+            "window": lambda: history.window(ALICE, conversation, Window(100, after=-1)),
             "page": lambda: history.page(ALICE, conversation, page=1, page_size=100),
             "recent": lambda: history.recent(ALICE, conversation, 100),
         }

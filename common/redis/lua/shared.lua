@@ -72,6 +72,18 @@ local function read_header(key)
   return header_from(redis.call('HMGET', key, unpack(FIELDS)))
 end
 
+-- The header of a conversation that is there; else nil, and the reply that says why.
+local function living_header(key)
+  local h = read_header(key)
+  if not h then
+    return nil, { 'cold' }
+  end
+  if h.deleted then
+    return nil, { 'missing' }
+  end
+  return h
+end
+
 -- The fields in the order of FIELDS, as a reply.
 local function header_reply(h)
   return {

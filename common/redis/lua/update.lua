@@ -7,12 +7,9 @@
 
 local function update(keys, args)
   local k, c = keys_of(keys), call_of(args)
-  local h = read_header(k.header)
+  local h, refused = living_header(k.header)
   if not h then
-    return { 'cold' }
-  end
-  if h.deleted then
-    return { 'missing' }
+    return refused
   end
   local busy = overloaded(k.events)
   if busy then
