@@ -43,6 +43,12 @@ def test_what_is_secret_is_for_its_owner_only(up: RunningUp) -> None:
     assert not [secret for secret in secrets if secret in commands or secret in logs]
 
 
+def test_what_it_starts_may_lose_nothing(up: RunningUp) -> None:
+    """Both embedded servers sync before they answer: there is no weaker setting to take note of."""
+    assert up.messages.read_text()
+    assert "note:" not in up.messages.read_text()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
 def test_as_root_no_server_runs_as_root(up: RunningUp) -> None:
     """PostgreSQL and Valkey run as a system user that has no shell."""

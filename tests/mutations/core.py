@@ -266,8 +266,8 @@ MUTATIONS: Final = (
     Mutation(
         "writer: an older edit wins when it comes last",
         WRITE_SQL,
-        "m.sequence_number = n.sequence_number AND m.version < n.version",
-        "m.sequence_number = n.sequence_number",
+        "    AND m.id = n.id AND m.version < n.version\n",
+        "    AND m.id = n.id\n",
         CONVERGENCE,
         of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
@@ -282,8 +282,8 @@ MUTATIONS: Final = (
     Mutation(
         "writer: redelivered messages are counted again",
         "common/postgres/writer.py",
-        "        rows = [row for row in rows if _place(row) in places]\n",
-        "",
+        "        if place_of(message.row) in added:\n",
+        "        if True:\n",
         CONVERGENCE,
         of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),

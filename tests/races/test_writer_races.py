@@ -121,6 +121,22 @@ async def test_batches_in_opposite_orders_do_not_deadlock(pool: Pool, bystander:
     assert sorted(row["message_count"] for row in rows["conversations"]) == [0, 1, 1, 1, 1, 1]
 
 
+async def test_batches_of_partitions_in_opposite_orders_do_not_deadlock(
+    pool: Pool, bystander: asyncpg.Connection
+) -> None:
+    """The last thing a batch locks is how far each partition is: in one order, too."""
+    await _known(pool)
+    made = [History().appended("a") for _ in range(10)]
+    places = [item for number, event in enumerate(made) for item in recorded([event], number % 5)]
+    async with pool.acquire() as holder, holder.transaction():
+        await apply(holder, recorded([History().appended("a")], 2))
+        writers = [BatchWriter(pool).write(batch) for batch in (places[:5], places[:4:-1])]
+        both = asyncio.gather(*writers)
+        await wait_until(lambda: _waiting(bystander, 2))
+    await both
+    assert await pool.fetchval("SELECT count(*) FROM committed_positions") == 5
+
+
 async def _known(pool: Pool) -> History:
     """A conversation that PostgreSQL has: making a new one would wait for another anyway."""
     history = History()

@@ -92,6 +92,12 @@ def test_settings_do_not_show_secrets() -> None:
     assert "hush" not in repr(load_settings(secrets, env_file=None))
 
 
+def test_nobody_is_taken_over_from_while_a_statement_may_still_run() -> None:
+    """A slow persister is no dead one: its entries are claimed well after its statement's time is over."""
+    settings = Settings()
+    assert settings.persister.claim_min_idle_seconds >= 2 * settings.postgres.statement_timeout_seconds
+
+
 @pytest.mark.parametrize(
     ("settings", "dsn"),
     [

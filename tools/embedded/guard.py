@@ -65,7 +65,7 @@ def stop_leftover(pid_file: Path, signals: Sequence[signal.Signals], grace_secon
     except (OSError, ValueError, psutil.NoSuchProcess):
         return
     for number in signals:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             leftover.send_signal(number)
             leftover.wait(grace_seconds)
             return
