@@ -1,4 +1,4 @@
-"""The record told again as events: applied to an empty database they end in the same rows.
+"""The record told again as events, the fewest that end in the same rows.
 
 What the rows no longer say is not made up: a message that was edited is told as its last edit, numbers that
 are gone as a truncation, and a deleted conversation as its delete.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import asyncpg
 from pydantic_core import from_json
@@ -20,6 +20,7 @@ from common.domain.events import (
     ConversationDeleted,
     ConversationEvent,
     ConversationTruncated,
+    ConversationUpdated,
     MessageBody,
     MessageDeleted,
     MessageEdited,
@@ -28,6 +29,7 @@ from common.domain.events import (
 )
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import parse_timestamp
+from common.domain.overlay import removed_numbers
 from common.postgres.changes import moment
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
@@ -49,6 +51,47 @@ class Wanted:
     conversation: ConversationId | None = None
     since_ms: int = 0
     until_ms: int = FOREVER_MS
+
+
+@dataclass(slots=True)
+class Told:
+    """What was told of a conversation by now: the highest version, number and time among its events."""
+
+    version: int = 0
+    state_version: int = 0
+    next_number: int = 0
+    at_ms: int = 0
+
+    def noting(self, events: list[ConversationEvent]) -> list[ConversationEvent]:
+        """Take note of `events`, and pass them on."""
+        for event in events:
+            self.version = max(self.version, event.version)
+            self.at_ms = max(self.at_ms, event.at_ms)
+            match event:
+                case ConversationCreated() | ConversationUpdated():
+                    self.state_version = max(self.state_version, event.version)
+                case MessagesAppended():
+                    self._see(event.numbered[-1].sequence_number)
+                case MessageEdited():
+                    self._see(event.sequence_number)
+                case MessageDeleted() | ConversationTruncated():
+                    self._see(removed_numbers(event).stop - 1)
+                case ConversationDeleted():
+                    pass
+                case _:
+                    assert_never(event)
+        return events
+
+    def covers(self, row: Row) -> bool:
+        """Whether clock, next number and time of a conversation follow from what was told."""
+        return (
+            self.version >= row["version"]
+            and self.next_number >= row["next_sequence_number"]
+            and self.at_ms >= row["last_modified_ms"]
+        )
+
+    def _see(self, number: int) -> None:
+        self.next_number = max(self.next_number, number + 1)
 
 
 class Retelling:
@@ -85,17 +128,22 @@ class Retelling:
         or by the delete.
         """
         key = row["user_id"], row["id"]
-        yield first_events(row)
+        if row["deleted_at"] is not None:
+            yield last_events(row, Told())  # it has no messages, and no tombstones but its own
+            return
+        told = Told()
+        yield told.noting(first_events(row))
         last = -1
         while messages := await self._fetch("replay_messages", *key, last, PAGE):
             last = messages[-1]["sequence_number"]
-            yield list(message_events(row, messages))
+            yield told.noting(list(message_events(row, messages)))
         place = -1, -1
         while tombstones := await self._fetch("replay_tombstones", *key, *place, PAGE):
             place = tombstones[-1]["version"], tombstones[-1]["from_sequence"]
-            yield [removal(row, tombstone) for tombstone in tombstones]
+            yield told.noting([removal(row, tombstone) for tombstone in tombstones])
         for now in await self._fetch("replay_conversation", *key):
-            yield last_events(now)
+            if rest := last_events(now, told):
+                yield rest
 
     async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
         with outages():
@@ -110,15 +158,21 @@ def first_events(row: Row) -> list[ConversationEvent]:
     return [_counters(row, 0, _ms(row["created_at"]))]
 
 
-def last_events(row: Row) -> list[ConversationEvent]:
-    """What brings counters and times to where they are, then the delete, if there was one."""
+def last_events(row: Row, told: Told) -> list[ConversationEvent]:
+    """What is missing to `told`, so that all of the conversation's row follows from it.
+
+    A delete comes first: whoever has only that shows nothing.
+    """
     events: list[ConversationEvent] = []
-    if row["state_version"] > 0:
-        # Once more: it may have changed since the beginning. The same version changes nothing.
-        events.append(ConversationCreated(**_about(row, row["state_version"]), state=_state(row)))
-    events.append(_counters(row, row["version"], row["last_modified_ms"]))
     if row["deleted_at"] is not None:
         events.append(ConversationDeleted(**_about(row, row["version"], _ms(row["deleted_at"]))))
+    if row["state_version"] > told.state_version:
+        events.append(ConversationCreated(**_about(row, row["state_version"]), state=_state(row)))
+    elif row["deleted_at"] is not None and row["state_version"] == 0:
+        events += first_events(row)
+    told.noting(events)
+    if not told.covers(row):
+        events.append(_counters(row, row["version"], row["last_modified_ms"]))
     return events
 
 

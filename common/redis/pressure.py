@@ -78,6 +78,11 @@ class Pressure:
         for partition in range(self._keys.partitions):
             await self._functions.call("set_bounds", [self._keys.log(partition)], *numbers)
 
+    async def set_missing_bounds(self) -> None:
+        """Let every partition that has no bounds have ours: no gateway has been there yet."""
+        if not await self._functions.client.call("HEXISTS", self._keys.log(0), "max_events"):
+            await self.set_bounds()
+
     async def backlog(self, partition: int) -> Backlog:
         """Measure one partition now."""
         reason, *figures = await self._functions.call("pressure", [self._keys.events(partition)])

@@ -31,8 +31,19 @@ async def run_of(ask: Ask) -> str:
 
 async def is_inspected(ask: Ask, keys: Keys, run: str) -> bool:
     """Whether every partition says that this run was inspected."""
+    return await _stamps(ask, keys) == {run.encode()}
+
+
+async def is_overdue(ask: Ask, keys: Keys, run: str) -> bool:
+    """Whether an earlier run of the server was inspected, and this one not yet: it may be older than its
+    record, and what is written now would hide that."""
+    return bool(await _stamps(ask, keys) - {None, run.encode()})
+
+
+async def _stamps(ask: Ask, keys: Keys) -> set[object]:
+    """The runs that the partitions say were inspected."""
     commands: list[Command] = [("HGET", keys.log(partition), _FIELD) for partition in range(keys.partitions)]
-    return set(await ask(*commands)) == {run.encode()}
+    return set(await ask(*commands))
 
 
 class Runs:

@@ -16,9 +16,11 @@ from common.postgres.writer import BatchWriter
 from common.settings import Settings
 from tests.e2e.commands import run
 from tests.instances import turnlog
+from tests.persisters import running_persister
 from tests.record import NOW, pool_of
 from tests.replays import ALICE, all_rows, put_on_log, put_poison, rich_history
 from tests.stage import Stage, stage
+from tests.telling import all_settled, instance, length, quick
 from tests.waiting import wait_until
 from tools.paths import ROOT
 
@@ -74,6 +76,56 @@ async def test_killed_and_started_again_it_goes_on(
         assert await other.fetch("SELECT * FROM committed_positions") == []
 
 
+async def test_a_killed_telling_of_the_record_goes_on(
+    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str, settings: Settings, tmp_path: Path
+) -> None:
+    """With -9, in the middle, for another instance, while our own Redis is gone for good. Its persister makes
+    the same rows of what both runs have put on its log."""
+    await migrate(empty_postgres_dsn)
+    await scene.redis.client.call("FLUSHALL")
+    there = instance(quick(settings), redis=settings.redis.dsn, postgres=empty_postgres_dsn)
+    noted = tmp_path / "replay.json"
+    gone = {**environment, "REDIS_URL": "redis://127.0.0.1:1"}
+    command = ("replay", "--from", "record", "--to", "stream", "--target-redis-url", settings.redis.dsn)
+    command += ("--checkpoint", str(noted))
+    slow = subprocess.Popen(
+        turnlog(*command, "--rate", "4"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), **gone},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        await wait_until(noted.exists, timeout_seconds=60)
+    finally:
+        slow.kill()
+        await asyncio.to_thread(slow.wait)
+    tried = await asyncio.to_thread(run, *command, "--dry-run", environment=gone)
+    assert (tried.returncode, noted.exists()) == (0, True), tried.stderr
+    done = await asyncio.to_thread(run, *command, environment=gone)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" in done.stderr
+    async with running_persister(there), pool_of(there) as other:
+        await all_settled(scene)
+        assert await all_rows(other) == await all_rows(scene.pool)
+
+
+async def test_the_record_is_told_on_its_own_log(scene: Stage, environment: dict[str, str]) -> None:
+    """Where no other is named; not in a dry run. Its persister finds nothing to do."""
+    before = await all_rows(scene.pool)
+    entries = await length(scene)
+    command = ("replay", "--from", "record", "--to", "stream", "--user", ALICE)
+    tried = await asyncio.to_thread(run, *command, "--dry-run", environment=environment)
+    assert (tried.returncode, await length(scene)) == (0, entries), tried.stderr
+    async with running_persister(quick(scene.settings)):
+        await all_settled(scene)
+        done = await asyncio.to_thread(run, *command, environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert await length(scene) > entries
+        await all_settled(scene)
+    assert await all_rows(scene.pool) == before
+
+
 async def test_poison_is_in_the_exit_status(scene: Stage, environment: dict[str, str]) -> None:
     """And in the summary; a whole replay over the full database otherwise changes nothing."""
     await put_poison(scene.redis.client, scene.redis.keys, ALICE, f"{NOW + 5000}-0")
@@ -88,7 +140,6 @@ async def test_poison_is_in_the_exit_status(scene: Stage, environment: dict[str,
 
 REFUSED = [
     ("--from log --to stream", "needs --target-redis-url"),
-    ("--from record --to stream --target-redis-url redis://x", "takes --from log only"),
     ("--from record --to record", "changes nothing"),
     ("--from log --to caches --target-database-url postgresql://x", "is for --to record"),
     ("--from log --to record --target-redis-url redis://x", "is for --to stream"),
@@ -115,14 +166,15 @@ def test_what_makes_no_sense_is_refused_with_one_line() -> None:
 
 
 async def test_the_own_redis_is_no_other_log(scene: Stage, environment: dict[str, str]) -> None:
-    """Whatever name it is given; and a database that is not migrated is no target."""
+    """Whatever name it is given."""
     own = environment["REDIS_URL"].rstrip("/") + "/1"
-    done = await asyncio.to_thread(
-        run,
-        *("replay", "--from", "log", "--to", "stream", "--target-redis-url", own),
-        environment=environment,
-    )
-    assert (done.returncode, "own Redis" in done.stderr) == (1, True)
+    for source in ("log", "record"):
+        done = await asyncio.to_thread(
+            run,
+            *("replay", "--from", source, "--to", "stream", "--target-redis-url", own),
+            environment=environment,
+        )
+        assert (done.returncode, "own Redis" in done.stderr) == (1, True)
 
 
 async def test_a_target_must_be_migrated(

@@ -7,6 +7,7 @@ from tests.mutations.promises import Promise, Trap
 
 REPLAY: Final = "tests/integration/test_replay.py::"
 COMMAND: Final = "tests/integration/test_replay_command.py::"
+TELLING: Final = "tests/integration/test_replay_telling.py::"
 RETELLING: Final = "tests/properties/test_retelling.py::test_rows_told_as_events_are_the_same_rows"
 
 MUTATIONS: Final = (
@@ -67,8 +68,8 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "replay: its own log is taken for another one",
-        "tools/replay/parts.py",
-        "        if await _run(client) == await _run(log.client):\n",
+        "tools/replay/elsewhere.py",
+        "        if await _run(client) == await _own_run(settings):\n",
         "        if False:\n",
         COMMAND + "test_the_own_redis_is_no_other_log",
         of=(Promise.ONE_ROW,),
@@ -84,17 +85,64 @@ MUTATIONS: Final = (
     Mutation(
         "retelling: numbers that were given are not told",
         "common/postgres/retelling.py",
-        '    events.append(_counters(row, row["version"], row["last_modified_ms"]))\n',
-        "",
+        '        events.append(_counters(row, row["version"], row["last_modified_ms"]))\n',
+        "        pass\n",
         RETELLING,
         of=(Promise.ONE_ORDER,),
     ),
     Mutation(
         "retelling: tombstones are not told",
         "common/postgres/retelling.py",
-        "            yield [removal(row, tombstone) for tombstone in tombstones]\n",
+        "            yield told.noting([removal(row, tombstone) for tombstone in tombstones])\n",
         "            yield []\n",
         RETELLING,
         of=(Promise.DELETE,),
+    ),
+    Mutation(
+        "retelling: a deleted conversation is told alive first",
+        "common/postgres/retelling.py",
+        "            yield last_events(row, Told())",
+        "            yield [*first_events(row), *last_events(row, Told())]",
+        TELLING + "test_what_was_published_is_told_without_anything_more",
+        of=(Promise.DELETE,),
+    ),
+    Mutation(
+        "retelling: counters are told that follow from the rest",
+        "common/postgres/retelling.py",
+        "    if not told.covers(row):\n",
+        "    if True:\n",
+        TELLING + "test_what_was_published_is_told_without_anything_more",
+    ),
+    Mutation(
+        "telling: a log is filled until it refuses users",
+        "common/redis/lua/pressure.lua",
+        "over_bound(gauges, SPARE)",
+        "over_bound(gauges, 1)",
+        TELLING + "test_half_of_the_backlog_is_left_to_users",
+        of=(Promise.PRESSURE,),
+    ),
+    Mutation(
+        "telling: the beginning of a batch that has to wait is told again and again",
+        "tools/replay/to_stream.py",
+        "in _calls(items[self._told :]):",
+        "in _calls(items):",
+        TELLING + "test_what_was_told_is_not_told_again_because_the_rest_has_to_wait",
+        of=(Promise.PRESSURE,),
+    ),
+    Mutation(
+        "telling: a log that came back older is written to before it is inspected",
+        "tools/replay/elsewhere.py",
+        "        if await is_overdue(ask, keys, await run_of(ask)):\n",
+        "        if False:\n",
+        TELLING + "test_a_log_that_was_not_inspected_since_its_restart_is_not_written_to",
+        of=(Trap.OLDER_REDIS,),
+    ),
+    Mutation(
+        "telling: events of one user go on the log of another's partition",
+        "tools/replay/to_stream.py",
+        "            item.partition != partition or len",
+        "            len",
+        TELLING + "test_an_empty_log_gets_what_makes_the_same_rows",
+        of=(Promise.ONE_ORDER,),
     ),
 )

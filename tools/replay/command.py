@@ -34,7 +34,9 @@ def replay(
     database_url: Annotated[
         str | None, typer.Option("--target-database-url", help="Another, migrated database.")
     ] = None,
-    redis_url: Annotated[str | None, typer.Option("--target-redis-url", help="Another Redis.")] = None,
+    redis_url: Annotated[
+        str | None, typer.Option("--target-redis-url", help="Another instance's Redis.")
+    ] = None,
     partition: Annotated[int | None, typer.Option(help="Only this partition.")] = None,
     user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
     conversation: Annotated[str | None, typer.Option(help="Only conversations with this id.")] = None,

@@ -46,7 +46,8 @@ class Route:
     @property
     def needs_log(self) -> bool:
         """Whether the instance's own Redis is used."""
-        return self.source is From.LOG or self.target is To.CACHES
+        onto_own = self.target is To.STREAM and not self.redis_url
+        return self.source is From.LOG or self.target is To.CACHES or onto_own
 
     def check(self) -> None:
         """Raises CommandError for what cannot be."""
@@ -54,13 +55,8 @@ class Route:
             raise CommandError("--target-database-url is for --to record")
         if self.redis_url and self.target is not To.STREAM:
             raise CommandError("--target-redis-url is for --to stream")
-        if self.target is To.STREAM and not self.redis_url:
+        if self.target is To.STREAM and self.source is From.LOG and not self.redis_url:
             raise CommandError("--to stream needs --target-redis-url: a log is never replayed onto itself")
-        if self.target is To.STREAM and self.source is From.RECORD:
-            raise CommandError(
-                "--to stream takes --from log only: rows have no positions, by which the target would know"
-                " what it has; use --to record --target-database-url"
-            )
         if self.target is To.RECORD and self.source is From.RECORD and not self.database_url:
             raise CommandError("the record into itself changes nothing; name a --target-database-url")
 

@@ -14,21 +14,19 @@ from common.postgres.migrations import SchemaOutdated, check_schema
 from common.postgres.pool import open_pool
 from common.postgres.writer import BatchWriter
 from common.redis.cache import Cache
-from common.redis.client import RedisClient
-from common.redis.commands import Client, Command
 from common.redis.functions import Functions
-from common.redis.runs import run_of
-from common.redis.server import prepare_server
+from common.redis.pressure import Pressure, bounds_from
 from common.settings import PostgresSettings, Settings
 from tools.connections import Connections, connected
 from tools.errors import CommandError
+from tools.replay.elsewhere import other_redis
 from tools.replay.from_log import LogSource
 from tools.replay.from_record import RecordSource
 from tools.replay.options import From, Route, To
 from tools.replay.page import Source, Target
 from tools.replay.selection import Selection
 from tools.replay.targets import CachesTarget, NowhereTarget, OutputTarget, RecordTarget
-from tools.replay.to_stream import StreamTarget
+from tools.replay.to_stream import StreamTarget, TellingTarget
 
 
 @asynccontextmanager
@@ -58,31 +56,30 @@ async def opened(
         elif route.target is To.CACHES and log is not None:
             cache = Cache(Functions(log.client), log.keys, settings.redis)
             yield source, CachesTarget(cache, log.rebuilder)
-        elif route.target is To.STREAM and route.redis_url is not None and log is not None:
-            yield source, await _stream(stack, route.redis_url, log)
+        elif route.target is To.STREAM:
+            yield source, await _stream(stack, settings, route, log)
         elif route.database_url is not None:
             yield source, await _database(stack, route.database_url, settings.postgres)
         else:
             yield source, RecordTarget(BatchWriter(pool), positions=True)
 
 
-async def _stream(stack: AsyncExitStack, url: str, log: Connections) -> StreamTarget:
-    client = RedisClient(url)
-    stack.push_async_callback(client.aclose)
+async def _stream(
+    stack: AsyncExitStack, settings: Settings, route: Route, log: Connections | None
+) -> StreamTarget | TellingTarget:
+    keys = keys_for(settings)
+    if route.redis_url is None and log is not None:
+        client = log.client
+    else:
+        client = await other_redis(stack, settings, route.redis_url or "")
+    if route.source is From.LOG:
+        return StreamTarget(client, keys)
+    functions = Functions(client)
     try:
-        if await _run(client) == await _run(log.client):
-            raise CommandError("--target-redis-url is this instance's own Redis; name another server")
-        await prepare_server(Functions(client), log.keys)
+        await Pressure(functions, keys, bounds_from(settings)).set_missing_bounds()
     except TurnlogError as error:
         raise CommandError(f"the target: {error}") from error
-    return StreamTarget(client, log.keys)
-
-
-async def _run(client: Client) -> str:
-    async def ask(*commands: Command) -> list[object]:
-        return await client.call_together(*commands)
-
-    return await run_of(ask)
+    return TellingTarget(functions, keys)
 
 
 async def _database(stack: AsyncExitStack, url: str, settings: PostgresSettings) -> RecordTarget:

@@ -1,4 +1,4 @@
-"""Where a replay goes, but for another log: the record, the caches, standard output, and nowhere."""
+"""Where a replay goes, but for a log: the record, the caches, standard output, and nowhere."""
 
 from __future__ import annotations
 

@@ -1,19 +1,27 @@
-"""Another log: entries keep their positions, so that what is there already is found and left alone."""
+"""A log as the target: entries keep their positions there, a record's events get new ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from redis.exceptions import ResponseError
 
+from common.domain.events import ConversationEvent, MessagesAppended, QueryLogged
 from common.domain.ids import Position, position_order
 from common.redis.commands import Client
+from common.redis.functions import Functions
 from common.redis.keys import Keys
+from common.redis.telling import tell
 from tools.replay.page import Item, Outcome
+
+_AT_ONCE: Final = 100
+_BYTES_AT_ONCE: Final = 1024 * 1024
+"""What one call holds everybody else up with; a single event may be larger, as it was when it came."""
 
 
 class StreamTarget:
-    """A log with the same number of partitions, on another server."""
+    """A log with as many partitions, on another server. What is there already is found and left alone."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
@@ -61,3 +69,46 @@ class StreamTarget:
         first = facts[b"first-entry"]
         begins_later = not first or position_order(position) < position_order(Position(first[0].decode()))
         return begins_later and int(facts[b"entries-added"]) > int(facts[b"length"])
+
+
+class TellingTarget:
+    """A log, ours or another instance's, on which a record is told. What is there already is told again: it
+    changes nothing where it is taken in (ADR 0062)."""
+
+    def __init__(self, functions: Functions, keys: Keys) -> None:
+        self._functions = functions
+        self._keys = keys
+        self._batch: Sequence[Item] = ()
+        self._told = 0
+
+    async def apply(self, items: Sequence[Item]) -> Outcome:
+        if items is not self._batch:
+            self._batch, self._told = items, 0
+        # Called again with the same batch, because the log took no more: go on, or it would fill the log.
+        for partition, events in _calls(items[self._told :]):
+            await tell(self._functions, self._keys, partition, events)
+            self._told += len(events)
+        return Outcome(applied=len(items))
+
+
+def _calls(items: Sequence[Item]) -> Iterator[tuple[int, list[ConversationEvent | QueryLogged]]]:
+    """What goes on the log together, in the order of `items`: of one partition, few and not large."""
+    together: list[ConversationEvent | QueryLogged] = []
+    partition, size = 0, 0
+    for item in items:
+        if item.event is None:
+            raise ValueError("a record has no entries that are no events")
+        more = _size(item.event)
+        if together and (
+            item.partition != partition or len(together) == _AT_ONCE or size + more > _BYTES_AT_ONCE
+        ):
+            yield partition, together
+            together, size = [], 0
+        together.append(item.event)
+        partition, size = item.partition, size + more
+    if together:
+        yield partition, together
+
+
+def _size(event: ConversationEvent | QueryLogged) -> int:
+    return sum(map(len, event.bodies)) if isinstance(event, MessagesAppended) else 1024

@@ -12,6 +12,8 @@ local BOUNDS = { 'max_events', 'max_bytes', 'max_age', 'max_memory', 'max_memory
 local SAMPLE_MS = 250
 -- Once over a bound, everything must be below this share of its bound before the log takes more.
 local LOW = 0.8
+-- What need not be on the log now keeps below this share of the bounds on the backlog: the rest is users'.
+local SPARE = 0.5
 
 local function clock()
   local time = redis.call('TIME')
@@ -125,6 +127,18 @@ local function overloaded(events)
   local at, reason, now = tonumber(last[1] or 0), last[2] or '', clock()
   if now < at or now - at >= SAMPLE_MS then
     reason = sample(events, reason ~= '')
+  end
+  return reason ~= '' and { 'busy', reason } or nil
+end
+
+-- The same for what PostgreSQL has already, measured at once: half of a backlog, and memory from which a log
+-- that refuses would recover, are left to users.
+local function crowded(events)
+  local gauges = measure(events)
+  local memory_gauge = table.remove(gauges)
+  local reason = over_bound(gauges, SPARE)
+  if reason == '' then
+    reason = over_bound({ memory_gauge }, LOW)
   end
   return reason ~= '' and { 'busy', reason } or nil
 end
