@@ -143,6 +143,22 @@ async def test_a_second_delivery_changes_nothing(pool: Pool) -> None:
     assert [len(rows) for rows in before.values()] == [1, 2, 1, 1]
 
 
+async def test_an_older_change_that_comes_last_changes_nothing(pool: Pool) -> None:
+    """Titles and edits alike: the newest that ever came is what counts, not the last one to come."""
+    history = History()
+    history.created("old")
+    history.appended("a")
+    history.edited(0, "A")
+    history.edited(0, "the newest")
+    history.updated("new")
+    events = recorded(history.events)
+    for event in reversed(events):
+        await BatchWriter(pool).write([event])
+    loaded = await load(pool, history)
+    assert loaded.messages[0].body == body("m0", "the newest")
+    assert (loaded.header.state.title, loaded.header.message_count) == ("new", 1)
+
+
 async def test_another_message_under_a_taken_id_is_refused(pool: Pool) -> None:
     """It is an error, so that it can be looked at: neither message is dropped in silence."""
     history, other = History(), History()

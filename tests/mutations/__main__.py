@@ -11,14 +11,16 @@ area is a new module here with a MUTATIONS table; docs/promises.md is written fr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from tests.mutations.book import Book
-from tests.mutations.lines import by_area
+from tests.mutations.lines import by_area, every_line
 from tests.mutations.mutation import Mutation
+from tests.mutations.table import PAGE, page
 from tests.mutations.tree import Color, Tree
 
 
@@ -30,6 +32,9 @@ def main(arguments: list[str]) -> int:
         for area, lines in by_area().items()
         if not options.area or area in options.area
     }
+    if options.table:
+        PAGE.write_text(page(every_line()))
+        return 0
     book = Book(options.book)
     if not options.list:
         _run([line for lines in chosen.values() for line in lines], book)
@@ -42,11 +47,13 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--area", action="append", default=[], help="only this module's lines (repeatable)")
     parser.add_argument("--book", type=Path, help="keep verdicts here; do not repeat what is red in it")
     parser.add_argument("--list", action="store_true", help="run nothing, only sum up what the book has")
+    parser.add_argument("--table", action="store_true", help="write docs/promises.md and run nothing")
     return parser
 
 
 def _run(lines: list[Mutation], book: Book) -> None:
-    """Run what is not known to be red."""
+    """Run what is not known to be red. Asked to stop, it leaves no tree and no server behind."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="turnlog-mutation-") as directory:
         tree = Tree(Path(directory))
         for line in lines:

@@ -8,7 +8,8 @@ from tests.mutations.promises import Promise, Trap
 REBUILDS: Final = "tests/races/test_rebuild_races.py::"
 LOG: Final = "tests/integration/test_log.py::"
 WRITER: Final = "tests/races/test_writer_races.py::"
-CONVERGENCE: Final = "tests/properties/test_writer_convergence.py::test_any_delivery_ends_in_the_same_rows"
+BATCH: Final = "tests/integration/test_batch_writer.py::"
+OLDER: Final = BATCH + "test_an_older_change_that_comes_last_changes_nothing"
 PERSISTER: Final = "tests/integration/test_persister.py::"
 IMPORT: Final = "tests/integration/test_import.py::"
 CONTRACT: Final = "tests/unit/test_contract.py::"
@@ -268,7 +269,7 @@ MUTATIONS: Final = (
         WRITE_SQL,
         "    AND m.id = n.id AND m.version < n.version\n",
         "    AND m.id = n.id\n",
-        CONVERGENCE,
+        OLDER,
         of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(
@@ -276,7 +277,7 @@ MUTATIONS: Final = (
         WRITE_SQL,
         "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > c.state_version THEN n.title",
         "SET title = CASE WHEN n.gone THEN NULL WHEN n.state_version > 0 THEN n.title",
-        CONVERGENCE,
+        OLDER,
         of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(
@@ -284,7 +285,7 @@ MUTATIONS: Final = (
         "common/postgres/writer.py",
         "        if place_of(message.row) in added:\n",
         "        if True:\n",
-        CONVERGENCE,
+        BATCH + "test_a_second_delivery_changes_nothing",
         of=(Promise.ONE_ROW, Trap.CLAIMED),
     ),
     Mutation(

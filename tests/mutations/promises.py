@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
 
 
 class Promise(Enum):
@@ -151,4 +150,3 @@ class Trap(Enum):
 
 
 Held = Promise | Trap
-ALL: Final[tuple[Held, ...]] = (*Promise, *Trap)
