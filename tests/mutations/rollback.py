@@ -6,7 +6,7 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.promises import Promise, Trap
 
 COLLISIONS: Final = "tests/properties/test_writer_collisions.py::"
-BOTH_KEPT: Final = COLLISIONS + "test_no_message_of_either_is_lost_and_no_number_given_twice"
+BOTH_KEPT: Final = COLLISIONS + "test_what_comes_second_gets_a_number_and_is_known_by_its_id"
 PLACES: Final = "common/postgres/places.py"
 GROUP: Final = "common/redis/lua/group.lua"
 ROLLBACK: Final = "tests/integration/test_rollback.py::"

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.domain.events import ConversationEvent, QueryLogged
@@ -33,6 +33,8 @@ async def pool(settings: Settings) -> AsyncGenerator[Pool]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example(steps=[([("edit", (0, "two")), ("remove", 1)], False)], lost=set())
+@example(steps=[([("truncate", 2)], False)], lost=set())  # takes nothing away: only a counter tells of it
 @given(steps=HISTORIES, lost=st.sets(st.integers(0, 12)))
 async def test_rows_told_as_events_are_the_same_rows(
     pool: Pool, steps: list[tuple[list[Any], bool]], lost: set[int]

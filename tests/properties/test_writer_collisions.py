@@ -123,6 +123,28 @@ async def test_no_message_of_either_is_lost_and_no_number_given_twice(
     assert await rows_of(pool, trunk.user) == rows
 
 
+async def test_what_comes_second_gets_a_number_and_is_known_by_its_id(pool: Pool) -> None:
+    """Its numbers are another's by now: it gets the next ones, and an edit and a removal find it there."""
+    trunk = History(next(fresh_users), CONVERSATION)
+    trunk.created()
+    trunk.appended(*(["trunk"] * TRUNK))
+    lost, after = (Branch(name, replace(trunk, events=[])) for name in ("lost", "after"))
+    after.append(2)
+    lost.append(2)
+    lost.edit(2)
+    lost.remove(3)
+    for batch in (trunk.events, after.history.events, *([event] for event in lost.history.events)):
+        await BatchWriter(pool).write(recorded(batch))
+    rows = (await rows_of(pool, trunk.user))["messages"]
+    assert [(row["sequence_number"], row["id"], from_json(row["payload"])["content"]) for row in rows] == [
+        (0, "m0", "trunk"),
+        (1, "m1", "trunk"),
+        (2, "after2", "after"),
+        (3, "after3", "after"),
+        (4, "lost2", "edited"),
+    ]
+
+
 async def test_a_removal_that_comes_first_holds_where_two_had_the_number(pool: Pool) -> None:
     """Both appends are in one batch after it: the removed one loses its number, and needs no other."""
     trunk = History(next(fresh_users), CONVERSATION)
