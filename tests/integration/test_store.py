@@ -21,6 +21,7 @@ from common.postgres.store import Store
 from common.postgres.writer import BatchWriter
 from common.settings import Settings
 from tests.record import ALICE, NOW, History, pool_of, recorded
+from tests.waiting import wait_until
 
 BOB = UserId("bob")
 NUMBERS = range(30)
@@ -141,6 +142,27 @@ async def test_a_slow_statement_is_an_outage(settings: Settings, history: Histor
         await holder.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StoreUnavailable, match="QueryCanceledError 57014"):
             await Store(pool).count_messages(ALICE, history.conversation)
+
+
+async def test_who_stands_still_inside_a_transaction_lets_go_of_its_locks(
+    settings: Settings, history: History
+) -> None:
+    """A frozen persister would keep whoever takes over from it waiting."""
+    hasty = settings.postgres.model_copy(update={"statement_timeout_seconds": 0.1})
+    async with (
+        open_pool(hasty, application_name="frozen") as pool,
+        pool_of(settings) as other,
+        pool.acquire() as frozen,
+    ):
+        await frozen.execute("BEGIN")
+        await frozen.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+
+        async def is_gone() -> bool:
+            who = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'frozen'"
+            return await other.fetchval(who)
+
+        await wait_until(is_gone)
+        assert await Store(other).count_messages(ALICE, history.conversation) >= 0
 
 
 async def test_a_pool_without_a_free_connection_is_an_outage(
