@@ -320,7 +320,7 @@ MUTATIONS: Final = (
         "a Redis without room is a failure of ours",
         "common/redis/client.py",
         '    if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", ',
-        '    if str(error).startswith(("',
+        "    if str(error).startswith((",
         "tests/integration/test_log.py::test_full_memory_refuses_an_append_before_acknowledging",
         of=(Promise.PRESSURE,),
     ),
