@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
-from common.domain.messages import numbered
+from common.domain.messages import Numbered, numbered
 from common.domain.overlay import Pending, overlay, pending_messages
 from common.domain.paging import Page, Window, merged_slice
 from common.loading import CacheCounts, Loader
-from common.postgres.store import Store
+from common.postgres.store import Queries, Store
 from common.rebuild import Rebuilder
 from common.redis.cache import Cache
 
@@ -101,7 +101,12 @@ class History:
         missing = [number for number in sequence_numbers if number not in found]
         if missing:
             pending = await self._pending(user, conversation)
-            stored = await self._store.messages_by_number(user, conversation, missing)
+            stored, pending = await self._store.read_beside(
+                user,
+                conversation,
+                pending,
+                lambda queries, _: queries.messages_by_number(user, conversation, missing),
+            )
             await self._refuse_torn(user, conversation)
             found |= {message.sequence_number: message.served for message in overlay(stored, pending)}
         return {number: found[number] for number in sequence_numbers if number in found}
@@ -128,7 +133,12 @@ class History:
         # What is pending first, PostgreSQL after: the other way round, what is committed in between
         # would be in neither.
         pending = await self._pending(user, conversation)
-        stored = await self._store.window(user, conversation, window, excluding=pending.touched)
+        stored, pending = await self._store.read_beside(
+            user,
+            conversation,
+            pending,
+            lambda queries, known: queries.window(user, conversation, window, excluding=known.touched),
+        )
         await self._refuse_torn(user, conversation)
         added = (message for number, message in pending.bodies.items() if number in window)
         union = {message.sequence_number: message for message in (*stored, *added)}
@@ -143,30 +153,34 @@ class History:
         descending: bool,
     ) -> Page:
         pending = await self._pending(user, conversation)
-        added = [pending.bodies[number] for number in sorted(pending.bodies, reverse=descending)]
-        touched = pending.touched
         offset = (page - 1) * page_size
-        start = max(0, offset - len(added))
-        stored = await self._store.slice(
-            user,
-            conversation,
-            offset=start,
-            limit=offset + page_size - start,
-            excluding=touched,
-            descending=descending,
-        )
-        merged = merged_slice(
-            stored,
-            added,
-            start,
-            offset,
-            page_size,
-            key=lambda message: message.sequence_number,
-            reverse=descending,
-        )
-        total = await self._store.count_messages(user, conversation, excluding=touched)
+
+        async def read(queries: Queries, known: Pending) -> tuple[list[Numbered], int]:
+            added = [known.bodies[number] for number in sorted(known.bodies, reverse=descending)]
+            start = max(0, offset - len(added))
+            stored = await queries.slice(
+                user,
+                conversation,
+                offset=start,
+                limit=offset + page_size - start,
+                excluding=known.touched,
+                descending=descending,
+            )
+            merged = merged_slice(
+                stored,
+                added,
+                start,
+                offset,
+                page_size,
+                key=lambda message: message.sequence_number,
+                reverse=descending,
+            )
+            total = await queries.count_messages(user, conversation, excluding=known.touched)
+            return merged, total + len(added)
+
+        (merged, total), _ = await self._store.read_beside(user, conversation, pending, read)
         await self._refuse_torn(user, conversation)
-        return Page([message.served for message in merged], total + len(added))
+        return Page([message.served for message in merged], total)
 
     async def _pending(self, user: UserId, conversation: ConversationId) -> Pending:
         header, events = await self._cache.peek(user, conversation)

@@ -14,6 +14,7 @@ from common.domain.errors import (
     ConversationNotFound,
     LogUnavailable,
     MessageIdConflict,
+    MessageRemoved,
     StoreUnavailable,
 )
 from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
@@ -47,7 +48,8 @@ class Publisher:
     """Changes one user's conversations. What returns is acknowledged: it is on the log.
 
     Raises ConversationNotFound (absent, deleted or another user's), ConversationDeleted,
-    MessageIdConflict, IdempotencyKeyConflict, and the Busy family where a server that is needed is away.
+    MessageIdConflict, MessageRemoved, IdempotencyKeyConflict, and the Busy family where a server that is
+    needed is away.
     """
 
     def __init__(self, log: EventLog, store: Store, rebuilder: Rebuilder, history: History) -> None:
@@ -232,13 +234,16 @@ class Publisher:
         conversation: ConversationId,
         messages: Sequence[NewMessage],
     ) -> dict[str, int]:
-        """Which of `messages` PostgreSQL has. Raises MessageIdConflict for one with another body."""
+        """Which of `messages` PostgreSQL has. Raises MessageIdConflict for one with another body,
+        MessageRemoved for one that was deleted."""
         given = {message.id: message for message in messages}
         stored = await self._store.messages_by_id(user, conversation, list(given))
-        for message_id, found in stored.items():
+        if stored.removed:
+            raise MessageRemoved(sorted(stored.removed))
+        for message_id, found in stored.found.items():
             if not same_as_stored(given[message_id], found.body):
                 raise MessageIdConflict(message_id)
-        return {message_id: found.sequence_number for message_id, found in stored.items()}
+        return {message_id: found.sequence_number for message_id, found in stored.found.items()}
 
     async def _compare(
         self,
@@ -267,7 +272,7 @@ class Publisher:
         pairs = zip(receipt.sequence_numbers, messages, strict=True)
         ours = {number: Numbered(number, message.body).served for number, message in pairs}
         if receipt.known:
-            # New ones have the highest numbers.
+            # New ones have the highest numbers. One that was deleted meanwhile is answered as it was sent.
             known = sorted(receipt.sequence_numbers)[: receipt.known]
             ours |= await self._history.by_number(user, conversation, known)
         ordered = [ours[number] for number in receipt.sequence_numbers]

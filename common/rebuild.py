@@ -17,7 +17,7 @@ from common.domain.errors import ConversationNotFound
 from common.domain.events import ConversationEvent
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import Numbered
-from common.domain.overlay import overlay, overlay_header, pending_messages
+from common.domain.overlay import Pending, overlay, overlay_header, pending_messages
 from common.postgres.store import Loaded, Store
 from common.redis.cache import Cache, ListBegun, LoadBegun, Status
 
@@ -95,12 +95,13 @@ class Rebuilder:
         Raises ConversationNotFound.
         """
         header, events = await self._cache.peek(user, conversation)
-        loaded = await self._store.load(user, conversation, self._length)
+        pending = pending_messages(events)
+        loaded = await self._store.load(user, conversation, self._length, pending)
         header = header or _header_after(loaded, events)
         # Deleted since the peek: its pending events would be a part that looks like the whole.
         if header is None or header.deleted or (loaded is not None and loaded.header.deleted):
             raise ConversationNotFound(conversation)
-        return header, [message.served for message in newest(loaded, events, self._length)]
+        return header, [message.served for message in newest(loaded, pending, self._length)]
 
     async def _begin(self, user: UserId, conversation: ConversationId) -> LoadBegun:
         return await self._wait_while_building(
@@ -129,7 +130,8 @@ class Rebuilder:
     ) -> bool | None:
         """Read PostgreSQL, after what is pending was read; install. None where there is nothing."""
         try:
-            loaded = await self._store.load(user, conversation, self._length)
+            pending = pending_messages(begun.events)
+            loaded = await self._store.load(user, conversation, self._length, pending)
         except BaseException:
             # Whoever waits for this load must not wait for its lease to run out.
             await self._cache.abandon(user, conversation, begun.token)
@@ -139,7 +141,7 @@ class Rebuilder:
             return None
         # What is still pending of a deleted conversation came before its delete.
         below = header.next_sequence_number
-        found = [] if header.deleted else newest(loaded, begun.events, self._length, below=below)
+        found = [] if header.deleted else newest(loaded, pending, self._length, below=below)
         return await self._cache.load_install(user, begun, header, [message.served for message in found])
 
     async def _read_list(self, user: UserId, pending: list[Header]) -> tuple[list[Header], int]:
@@ -160,9 +162,9 @@ def _header_after(loaded: Loaded | None, events: list[ConversationEvent]) -> Hea
 
 
 def newest(
-    loaded: Loaded | None, events: list[ConversationEvent], length: int, *, below: int | None = None
+    loaded: Loaded | None, pending: Pending, length: int, *, below: int | None = None
 ) -> list[Numbered]:
-    """The newest `length` messages: stored ones with pending `events` laid over, ascending.
+    """The newest `length` messages: stored ones with what is `pending` laid over, ascending.
 
     `below` leaves out what was numbered later than the caller knows of: a rebuild's journal has it.
     """
@@ -170,7 +172,7 @@ def newest(
     # Where more is stored than was read, an older message that a pending event names is not ours to
     # show: there would be a hole behind it.
     floor = stored[0].sequence_number if len(stored) >= length else 0
-    union = overlay(stored, pending_messages(events))
+    union = overlay(stored, loaded.pending if loaded else pending)
     return [
         message
         for message in union

@@ -29,7 +29,7 @@ from common.settings import Settings
 
 ALICE = UserId("alice")
 NOW = 1_760_000_000_000
-TABLES = ("conversations", "messages", "tombstones", "query_logs")
+TABLES = ("conversations", "messages", "tombstones", "removed_messages", "query_logs")
 
 
 @dataclass

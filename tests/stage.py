@@ -11,8 +11,9 @@ from typing import Any
 from common.assembly import Conversations, LoggedConversations, assemble, assemble_direct
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import numbered
+from common.domain.overlay import Pending
 from common.postgres.pool import Pool, open_pool
-from common.postgres.store import Loaded, Store
+from common.postgres.store import NOTHING_PENDING, Loaded, Store
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.settings import Settings
@@ -43,7 +44,7 @@ class Gate:
 class GatedStore(Store):
     """PostgreSQL with a gate behind each read: the answer is there, the caller has not seen it yet.
 
-    And with one before windows: the caller has seen Redis, and not yet PostgreSQL.
+    And with one before windows and pages: the caller has seen Redis, and not yet PostgreSQL.
     """
 
     def __init__(self, pool: Any) -> None:
@@ -55,15 +56,21 @@ class GatedStore(Store):
         self.loads = 0
         self.list_loads = 0
 
-    async def load(self, user: UserId, conversation: ConversationId, limit: int) -> Loaded | None:
+    async def load(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        limit: int,
+        pending: Pending = NOTHING_PENDING,
+    ) -> Loaded | None:
         self.loads += 1
-        answer = await super().load(user, conversation, limit)
+        answer = await super().load(user, conversation, limit, pending)
         await self.after_load.wait()
         return answer
 
-    async def window(self, *args: Any, **kwargs: Any) -> Any:
+    async def read_beside(self, *args: Any, **kwargs: Any) -> Any:
         await self.before_window.wait()
-        answer = await super().window(*args, **kwargs)
+        answer = await super().read_beside(*args, **kwargs)
         await self.after_window.wait()
         return answer
 

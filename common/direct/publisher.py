@@ -9,7 +9,7 @@ from common.direct.conversation import HeldConversation, hold
 from common.direct.remembering import remember, remembered
 from common.direct.transactions import Transactions, repeated
 from common.domain.conversations import Header, State
-from common.domain.errors import ConversationDeleted, MessageIdConflict, StoreUnavailable
+from common.domain.errors import ConversationDeleted, MessageIdConflict, MessageRemoved, StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId, new_conversation_id
 from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
 from common.domain.publishing import UNSET, Appended, Idempotency, Unset
@@ -196,14 +196,17 @@ async def _held(
 
 
 async def _known(held: HeldConversation, messages: Sequence[NewMessage]) -> dict[MessageId, Numbered]:
-    """Which of `messages` are there already. Raises MessageIdConflict for one with another body."""
+    """Which of `messages` are there already. Raises MessageIdConflict for one with another body,
+    MessageRemoved for one that was deleted."""
     queries = Queries(held.connection.fetch)
     stored = await queries.messages_by_id(held.user, held.id, [message.id for message in messages])
+    if stored.removed:
+        raise MessageRemoved(sorted(stored.removed))
     for message in messages:
-        found = stored.get(message.id)
+        found = stored.found.get(message.id)
         if found is not None and not same_as_stored(message, found.body):
             raise MessageIdConflict(message.id)
-    return stored
+    return stored.found
 
 
 async def _answered_before(

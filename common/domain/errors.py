@@ -1,5 +1,7 @@
 """What can go wrong, in the caller's terms. Edges (HTTP, command line) turn these into replies."""
 
+from collections.abc import Sequence
+
 
 class TurnlogError(Exception):
     """Any failure Turnlog itself reports; its text may be shown to the caller."""
@@ -19,6 +21,18 @@ class MessageIdConflict(TurnlogError):
     def __init__(self, message_id: str) -> None:
         super().__init__(f"message id {message_id!r} is taken by a message with another body")
         self.message_id = message_id
+
+
+class MessageRemoved(TurnlogError):
+    """Messages that were deleted came again. Their ids cannot be used again; nothing was stored."""
+
+    def __init__(self, message_ids: Sequence[str]) -> None:
+        super().__init__(f"message {message_ids[0]!r} was deleted, and its id cannot be used again")
+        self.message_ids = list(message_ids)
+
+
+class MessageNotFound(TurnlogError):
+    """The conversation is there, and has no such message (any more)."""
 
 
 class IdempotencyKeyConflict(TurnlogError):

@@ -6,8 +6,8 @@ taken in changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from common.domain.conversations import Header, State
@@ -27,27 +27,58 @@ from common.domain.messages import Numbered, message_text, preview_of
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What pending events say about messages: bodies to show, and numbers to hide."""
+    """What pending events say about messages: bodies to show, and numbers to hide.
+
+    `versions` are those of the events that the bodies are from.
+    """
 
     bodies: dict[int, Numbered]
     hidden: frozenset[int]
+    versions: Mapping[int, int] = field(default_factory=dict[int, int])
 
     @property
     def touched(self) -> list[int]:
         """Every sequence number the record's answer is not to be trusted for, ascending."""
         return sorted(self.hidden | self.bodies.keys())
 
+    def beside(self, record: Iterable[OnRecord]) -> Pending:
+        """The same where the record knows more: events may be committed before others that came first, or
+        come to be pending once more, when Redis has forgotten that they are settled."""
+        bodies, hidden = dict(self.bodies), set(self.hidden)
+        for known in record:
+            number = known.sequence_number
+            if known.gone:
+                bodies.pop(number, None)
+                hidden.add(number)
+            elif known.body is not None and known.version > self.versions.get(number, 0):
+                bodies[number] = Numbered(number, known.body)
+        return Pending(bodies, frozenset(hidden), self.versions)
+
+
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """What the record has of a message that is pending: its body there and the version of the event that is
+    from, or that it is gone."""
+
+    sequence_number: int
+    body: bytes | None
+    version: int
+    gone: bool
+
 
 def pending_messages(events: Iterable[ConversationEvent]) -> Pending:
     """What `events` do to messages, whether or not the record has them already."""
     bodies: dict[int, Numbered] = {}
+    versions: dict[int, int] = {}
     hidden: set[int] = set()
     for event in in_order(events):
         match event:
             case MessagesAppended():
                 bodies.update({m.sequence_number: m for m in event.numbered})
+                versions.update(dict.fromkeys((m.sequence_number for m in event.numbered), event.version))
             case MessageEdited():
                 bodies[event.sequence_number] = Numbered(event.sequence_number, event.body)
+                versions[event.sequence_number] = event.version
             case MessageDeleted() | ConversationTruncated():
                 gone = removed_numbers(event)
                 hidden.update(gone)
@@ -55,7 +86,7 @@ def pending_messages(events: Iterable[ConversationEvent]) -> Pending:
                 pass
             case _:
                 assert_never(event)
-    return Pending({n: m for n, m in bodies.items() if n not in hidden}, frozenset(hidden))
+    return Pending({n: m for n, m in bodies.items() if n not in hidden}, frozenset(hidden), versions)
 
 
 def removed_numbers(event: MessageDeleted | ConversationTruncated) -> range:

@@ -45,6 +45,8 @@ class RecordLook:
     preview_sequence: int | None
     newest: list[Numbered]
     """Ascending."""
+    versions: dict[int, int]
+    """Of the events that the newest messages' bodies are from."""
     rows: int
     rows_untouched: int
     """Messages with other numbers than those the caller named."""
@@ -295,6 +297,7 @@ def _look(row: asyncpg.Record, own_preview: tuple[str, int] | None) -> RecordLoo
         state_version=row["state_version"],
         preview_sequence=row["preview_sequence"],
         newest=sorted((Numbered(*pair) for pair in newest), key=lambda m: m.sequence_number),
+        versions=dict(zip(row["numbers"] or (), row["versions"] or (), strict=True)),
         rows=row["rows_all"],
         rows_untouched=row["rows_untouched"],
         highest=row["highest"],

@@ -50,13 +50,15 @@ class Places:
     """Finds and gives out places, under the locks of their conversations, in one transaction.
 
     `next_numbers` are those that the locked rows have. `moved`: the conversations of messages that stand
-    elsewhere than their events say. `of_removed`: where each message stands that is to be removed.
+    elsewhere than their events say. `of_removed`: where each message stands that is to be removed. `late`:
+    messages that came after they had been removed, with the numbers that they say.
     """
 
     def __init__(self, next_numbers: Mapping[ConversationKey, int]) -> None:
         self._next_numbers = next_numbers
         self.moved: set[ConversationKey] = set()
         self.of_removed: dict[tuple[ConversationKey, str], int] = {}
+        self.late: dict[tuple[UserId, ConversationId, str], int] = {}
 
     async def find(self, connection: Connection, doubtful: Sequence[Claim]) -> list[Claim]:
         """Those of `doubtful` that are to be added elsewhere. All others are there, or deleted.
@@ -81,7 +83,8 @@ class Places:
             if facts["place"] is not None:
                 self._note(claim.change, number, facts["place"])
             elif facts["removed"]:
-                continue  # whoever else has its number: a deleted message needs no other
+                # Whoever else has its number: a deleted message needs no other.
+                self.late[*claim.change.key, claim.row.id] = number
             elif claim.contested or facts["taken"]:
                 row = replace(claim.row, sequence_number=self._new_number(claim.change))
                 elsewhere.append(Claim(claim.change, row))

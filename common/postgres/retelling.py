@@ -141,6 +141,10 @@ class Retelling:
         while tombstones := await self._fetch("replay_tombstones", *key, *place, PAGE):
             place = tombstones[-1]["version"], tombstones[-1]["from_sequence"]
             yield told.noting([removal(row, tombstone) for tombstone in tombstones])
+        last_id = ""
+        while removed := await self._fetch("replay_removed", *key, last_id, PAGE):
+            last_id = removed[-1]["id"]
+            yield told.noting([_removed(row, message) for message in removed])
         for now in await self._fetch("replay_conversation", *key):
             if rest := last_events(now, told):
                 yield rest
@@ -203,6 +207,13 @@ def removal(row: Row, tombstone: Row) -> ConversationTruncated | MessageDeleted:
         **_about(row, tombstone["version"]),
         after_sequence_number=tombstone["from_sequence"] - 1,
         next_sequence_number=tombstone["to_sequence"] + 1,
+    )
+
+
+def _removed(row: Row, message: Row) -> MessageDeleted:
+    """The id of a message that went with others. Of version 0: it brings no tombstone of its own."""
+    return MessageDeleted(
+        **_about(row, 0), message_id=message["id"], sequence_number=message["sequence_number"]
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from common.domain.conversations import Header, State
 from common.domain.errors import StoreUnavailable
 from common.domain.ids import ConversationId, MessageId, UserId
-from common.domain.messages import BIGINT_MAX, Numbered
+from common.domain.messages import BIGINT_MAX, Numbered, parse_body
+from common.domain.overlay import OnRecord, Pending
 from common.domain.paging import Window
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
@@ -25,14 +26,26 @@ _LAST_PLACE: Final = (BIGINT_MAX, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 """Runs one statement with its arguments."""
+Result = TypeVar("Result")
+NOTHING_PENDING: Final = Pending({}, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A conversation and its newest messages, ascending, as they were at one moment."""
+    """A conversation and its newest messages, ascending, as they were at one moment; and beside them what
+    was said to be pending, as it was then."""
 
     header: Header
     messages: list[Numbered]
+    pending: Pending = NOTHING_PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class ById:
+    """Messages by their ids: those that are there, and those that were deleted."""
+
+    found: dict[MessageId, Numbered]
+    removed: frozenset[MessageId]
 
 
 class Queries:
@@ -98,12 +111,34 @@ class Queries:
         rows = await self._fetch("count_messages", user, conversation, excluding)
         return rows[0][0] if rows else 0
 
+    async def count_after(
+        self, user: UserId, conversation: ConversationId, number: int, *, excluding: Sequence[int] = ()
+    ) -> int:
+        """How many messages stand behind sequence number `number`."""
+        rows = await self._fetch("count_after", user, conversation, min(number, BIGINT_MAX), excluding)
+        return rows[0][0]
+
     async def messages_by_id(
         self, user: UserId, conversation: ConversationId, ids: Sequence[MessageId]
-    ) -> dict[MessageId, Numbered]:
+    ) -> ById:
         """The messages that have these ids."""
         rows = await self._fetch("messages_by_id", user, conversation, ids)
-        return {MessageId(row["id"]): _message(row) for row in rows}
+        return ById(
+            {MessageId(row["id"]): _message(row) for row in rows if row["payload"] is not None},
+            frozenset(MessageId(row["id"]) for row in rows if row["payload"] is None),
+        )
+
+    async def beside(self, user: UserId, conversation: ConversationId, pending: Pending) -> Pending:
+        """`pending` as it stands beside the record; to be asked together with what it is laid over."""
+        bodies = list(pending.bodies.values())
+        if not bodies:
+            return pending
+        numbers = [message.sequence_number for message in bodies]
+        ids = [str(parse_body(message.body)["id"]) for message in bodies]
+        rows = await self._fetch("recorded_messages", user, conversation, numbers, ids)
+        return pending.beside(
+            OnRecord(row["number"], row["payload"], row["version"], row["gone"]) for row in rows
+        )
 
     async def messages_by_number(
         self, user: UserId, conversation: ConversationId, numbers: Sequence[int]
@@ -149,16 +184,56 @@ class Store(Queries):
         super().__init__(self._run)
         self._pool = pool
         self._deadline_seconds = deadline_seconds
-        self._running: set[asyncio.Task[list[asyncpg.Record]]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def ping(self) -> None:
         """Return where PostgreSQL answers."""
         await self._run("SELECT 1")
 
+    async def load(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        limit: int,
+        pending: Pending = NOTHING_PENDING,
+    ) -> Loaded | None:
+        """See Queries.load; `pending` is what Redis said before."""
+        if not pending.bodies:
+            loaded = await super().load(user, conversation, limit)
+            return loaded and replace(loaded, pending=pending)
+
+        async def read(queries: Queries) -> Loaded | None:
+            loaded = await queries.load(user, conversation, limit)
+            known = await queries.beside(user, conversation, pending)
+            return loaded and replace(loaded, pending=known)
+
+        return await self._bounded(self._at_one_moment(read))
+
+    async def read_beside(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        pending: Pending,
+        read: Callable[[Queries, Pending], Awaitable[Result]],
+    ) -> tuple[Result, Pending]:
+        """What `read` finds, and `pending` (what Redis said before) as it stands beside that then."""
+        if not pending.bodies:
+            return await read(self, pending), pending
+
+        async def both(queries: Queries) -> tuple[Result, Pending]:
+            known = await queries.beside(user, conversation, pending)
+            return await read(queries, known), known
+
+        return await self._bounded(self._at_one_moment(both))
+
     async def _run(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._bounded(self._on_connection(sql, *arguments))
+
+    async def _bounded(self, reading: Coroutine[Any, Any, Result]) -> Result:
         if len(self._running) >= MAX_UNDER_WAY:
+            reading.close()
             raise StoreUnavailable("too many reads wait for PostgreSQL")
-        task = asyncio.create_task(self._on_connection(sql, *arguments))
+        task = asyncio.create_task(reading)
         self._running.add(task)
         task.add_done_callback(self._finished)
         try:
@@ -171,7 +246,7 @@ class Store(Queries):
             # may be frozen has taken note.
             task.cancel()
 
-    def _finished(self, task: asyncio.Task[list[asyncpg.Record]]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # seen: whoever asked may have gone
@@ -180,6 +255,14 @@ class Store(Queries):
         with outages():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 return await connection.fetch(sql, *arguments)
+
+    async def _at_one_moment(self, read: Callable[[Queries], Awaitable[Result]]) -> Result:
+        with outages():
+            async with (
+                self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await read(Queries(connection.fetch))
 
 
 def _messages(rows: Iterable[asyncpg.Record]) -> list[Numbered]:

@@ -136,6 +136,7 @@ async def _write_conversations(
     await places.find_removed(connection, living)
     await _add_tombstones(connection, living, places)
     await _add_messages(connection, living, tallies, places)
+    await _remember_removed(connection, living, places)
     await _edit_messages(connection, living)
     await _remove_messages(connection, changes, tallies, places)
     await _find_previews(connection, living, tallies)
@@ -164,9 +165,26 @@ async def _add_tombstones(
     for change in living:
         for message_id, removed in sorted(change.removed.items()):
             number = places.of_removed[change.key, message_id]
-            rows.append((*change.key, removed.version, number, number, message_id))
+            # Version 0 is a removal told again (retelling.py): the tombstone that took it is told for itself.
+            if removed.version:
+                rows.append((*change.key, removed.version, number, number, message_id))
     if rows:
         await _run(connection, "add_tombstones", zip(*rows, strict=True))
+
+
+async def _remember_removed(
+    connection: Connection, living: Sequence[ConversationChange], places: Places
+) -> None:
+    """Remember the ids of messages that are gone before they came; `remove_messages` does it for the rest."""
+    rows = {
+        (*change.key, message_id): places.of_removed[change.key, message_id]
+        for change in living
+        for message_id in change.removed
+    }
+    rows |= places.late
+    if rows:
+        columns = zip(*((*key, number) for key, number in sorted(rows.items())), strict=True)
+        await _run(connection, "add_removed", columns)
 
 
 async def _add_messages(
@@ -204,18 +222,19 @@ async def _remove_messages(
     connection: Connection, changes: Sequence[ConversationChange], tallies: _Tallies, places: Places
 ) -> None:
     deleted = [change.key for change in changes if change.deleted_at_ms is not None]
-    ranges = [(*key, 0, BIGINT_MAX) for key in deleted]
+    ranges = [(*key, 0, BIGINT_MAX, False) for key in deleted]
     for change in changes:
         if not tallies[change.key].gone:
-            ranges += [(*change.key, r.start, r.stop - 1) for r in change.truncated.values()]
+            ranges += [(*change.key, r.start, r.stop - 1, True) for r in change.truncated.values()]
             numbers = [places.of_removed[change.key, message_id] for message_id in change.removed]
-            ranges += [(*change.key, number, number) for number in numbers]
+            ranges += [(*change.key, number, number, True) for number in numbers]
     if ranges:
         for row in await _run(connection, "remove_messages", zip(*ranges, strict=True)):
             tallies[row["user_id"], row["conversation_id"]].removed = row["removed"]
     if deleted:
         await _run(connection, "remove_tombstones", zip(*deleted, strict=True))
         await _run(connection, "remove_renumbered", zip(*deleted, strict=True))
+        await _run(connection, "remove_removed", zip(*deleted, strict=True))
 
 
 async def _find_previews(

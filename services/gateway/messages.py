@@ -30,7 +30,11 @@ _APPENDED: Final = {
     201: Success("Appended.", AppendedMessages, examples.APPENDED, REPLAY_HEADER),
     202: Success("On the log; not in PostgreSQL before the wait ended.", AppendedMessages, examples.ACCEPTED),
 }
-_REFUSED: Final = (problems.MESSAGE_ID_CONFLICT, problems.IDEMPOTENCY_KEY_CONFLICT)
+_REFUSED: Final = (
+    problems.MESSAGE_ID_CONFLICT,
+    problems.MESSAGE_DELETED,
+    problems.IDEMPOTENCY_KEY_CONFLICT,
+)
 
 
 class Messages:
@@ -64,7 +68,8 @@ class Messages:
         """One message, or `{"messages": […]}` of up to 1,000, all or none; the key `messages` tells which,
         so a single message with a field of that name must be sent as a batch. Every field is kept as it is
         sent, except `sequence_number`, which is always ours. A message's `id` makes the append idempotent:
-        the same id with the same content is appended once, with other content refused (409)."""
+        the same id with the same content is appended once, with other content refused (409), and so is the
+        id of a message that was deleted."""
         raw, body = await read_json(call.req, self._limits)
         submitted = recognise(body)
         if submitted.beside:

@@ -23,6 +23,8 @@ from common.domain.errors import (
     IdempotencyKeyConflict,
     InvalidCursor,
     MessageIdConflict,
+    MessageNotFound,
+    MessageRemoved,
     Overloaded,
     TurnlogError,
 )
@@ -49,8 +51,10 @@ NOT_JSON = ProblemType(400, "not-json", "The body is not JSON")
 UNAUTHENTICATED = ProblemType(401, "unauthenticated", "Who you are is not known")
 NOT_FOUND = ProblemType(404, "not-found", "There is nothing here")
 CONVERSATION_NOT_FOUND = ProblemType(404, "conversation-not-found", "There is no such conversation")
+MESSAGE_NOT_FOUND = ProblemType(404, "message-not-found", "There is no such message")
 METHOD_NOT_ALLOWED = ProblemType(405, "method-not-allowed", "That method does not work here")
 MESSAGE_ID_CONFLICT = ProblemType(409, "message-id-conflict", "The message id is taken")
+MESSAGE_DELETED = ProblemType(409, "message-deleted", "The message was deleted")
 CONVERSATION_DELETED = ProblemType(409, "conversation-deleted", "The conversation was deleted")
 TOO_LARGE = ProblemType(413, "content-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(415, "unsupported-media-type", "The body must be JSON")
@@ -68,8 +72,10 @@ PROBLEM_TYPES: Final = (
     UNAUTHENTICATED,
     NOT_FOUND,
     CONVERSATION_NOT_FOUND,
+    MESSAGE_NOT_FOUND,
     METHOD_NOT_ALLOWED,
     MESSAGE_ID_CONFLICT,
+    MESSAGE_DELETED,
     CONVERSATION_DELETED,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
@@ -144,6 +150,8 @@ _FROM_DOMAIN: Final[Mapping[type[TurnlogError], Callable[[TurnlogError], Problem
         CONVERSATION_DELETED, "conversation_id", "This id was deleted and cannot be used again"
     ),
     MessageIdConflict: lambda error: _about(MESSAGE_ID_CONFLICT, "id", str(error)),
+    MessageRemoved: lambda error: _about(MESSAGE_DELETED, "id", str(error)),
+    MessageNotFound: lambda _: _about(MESSAGE_NOT_FOUND, "message_id", MESSAGE_NOT_FOUND.title),
     IdempotencyKeyConflict: lambda _: _about(
         IDEMPOTENCY_KEY_CONFLICT, "Idempotency-Key", "Used before, with another request"
     ),

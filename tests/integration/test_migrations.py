@@ -96,6 +96,7 @@ async def test_every_key_of_users_data_begins_with_the_user(settings: Settings) 
         "messages",
         "tombstones",
         "renumbered",
+        "removed_messages",
         "query_logs",
         "unsettled",
         "idempotency_keys",

@@ -78,10 +78,12 @@ async def test_messages_are_counted_without_those_left_out(pool: Pool, history: 
 
 
 async def test_messages_are_found_by_their_ids(pool: Pool, history: History) -> None:
-    """Those that are there; the others are left out."""
-    found = await Store(pool).messages_by_id(
+    """Those that are there, and those that were; the others are left out."""
+    by_id = await Store(pool).messages_by_id(
         ALICE, history.conversation, [MessageId("m3"), MessageId("m7"), MessageId("no")]
     )
+    found = by_id.found
+    assert by_id.removed == {"m7"}
     assert {name: m.sequence_number for name, m in found.items()} == {"m3": 3}
     assert from_json(found[MessageId("m3")].body)["content"] == "text 3"
 
@@ -191,6 +193,8 @@ PLANS = {
     "slice_descending": [ALICE, None, 10, 20, []],
     "count_messages": [ALICE, None, [1, 2]],
     "messages_by_id": [ALICE, None, ["m3", "m4"]],
+    "count_after": [ALICE, None, 2900, [2950]],
+    "recorded_messages": [ALICE, None, [3, 4], ["m3", "m4"]],
     "conversations": [ALICE, 2**62, "ffffffff-ffff-ffff-ffff-ffffffffffff", 0, [], 0, 20],
     "count_conversations": [ALICE, NOW, []],
     # Of the writer's statements, those that look for what is there.
@@ -234,6 +238,14 @@ async def _many_rows(pool: Pool) -> ConversationId:
     await pool.execute(
         "INSERT INTO idempotency_keys SELECT user_id, 'key-' || i, '', '{}', now()"
         " FROM users, generate_series(1, 100) AS i"
+    )
+    await pool.execute(
+        "INSERT INTO removed_messages"
+        " SELECT user_id, id, 'gone-' || i, 1000 + i FROM conversations, generate_series(1, 3) AS i"
+    )
+    await pool.execute(
+        "INSERT INTO tombstones (user_id, conversation_id, version, from_sequence, to_sequence)"
+        " SELECT user_id, id, 1000 + i, 1000 + i, 1000 + i FROM conversations, generate_series(1, 3) AS i"
     )
     await pool.execute("ANALYZE")
     return long.conversation

@@ -16,11 +16,16 @@ CONTRACT: Final = "tests/unit/test_contract.py::"
 WRITE_SQL: Final = "common/postgres/queries/write.sql"
 
 
-_STORE_READ: Final = """        stored = await self._store.window(user, conversation, window, excluding=%s)
+_STORE_READ: Final = """        stored, pending = await self._store.read_beside(
+            user,
+            conversation,
+            %s,
+            lambda queries, known: queries.window(user, conversation, window, excluding=known.touched),
+        )
 """
 _PENDING_READ: Final = "        pending = await self._pending(user, conversation)\n"
-_PENDING_FIRST: Final = _PENDING_READ + _STORE_READ % "pending.touched"
-_PENDING_SECOND: Final = _STORE_READ % "[]" + _PENDING_READ
+_PENDING_FIRST: Final = _PENDING_READ + _STORE_READ % "pending"
+_PENDING_SECOND: Final = _STORE_READ % "Pending({}, frozenset())" + _PENDING_READ
 
 MUTATIONS: Final = (
     Mutation(

@@ -22,7 +22,7 @@ from common.domain.events import (
 )
 from common.domain.ids import ConversationId, MessageId, UserId
 from common.domain.messages import Numbered
-from common.domain.overlay import overlay, overlay_header, pending_messages
+from common.domain.overlay import OnRecord, overlay, overlay_header, pending_messages
 
 USER = UserId("alice")
 ID = ConversationId("0193a7c2-6b1e-7cc3-9d0a-3f1f8a4a5b6c")
@@ -230,3 +230,22 @@ def test_a_truncation_spares_what_came_after_it() -> None:
     story.truncate(0)
     story.append(1)
     assert [m.sequence_number for m in overlay([], pending_messages(story.events))] == [0, 3]
+
+
+@given(STEPS, st.data())
+def test_a_pending_event_is_no_newer_than_what_came_after_it(
+    steps: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """Events are committed in any order, and Redis may take for pending what is committed: as long as the
+    record has all that is not pending, readers see the whole story."""
+    story, records = tell(steps)
+    pending = data.draw(st.sets(st.sampled_from(range(len(story.events)))), label="pending")
+    # The record took in everything, with or without what is pending: what it knows of versions is the same.
+    events = [story.events[i] for i in sorted(pending)]
+    versions = pending_messages(story.events).versions
+    known = [
+        OnRecord(number, story.messages.get(number), versions[number], number not in story.messages)
+        for number in pending_messages(events).bodies
+    ]
+
+    assert overlay(records[-1], pending_messages(events).beside(known)) == story.shown()

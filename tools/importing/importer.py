@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from common.checks.errors import Invalid, NotJson
-from common.domain.errors import Busy, ConversationDeleted, ConversationNotFound, MessageIdConflict
+from common.domain.errors import (
+    Busy,
+    ConversationDeleted,
+    ConversationNotFound,
+    MessageIdConflict,
+    MessageRemoved,
+)
 from common.domain.ids import ConversationId, UserId, now_ms
+from common.domain.messages import NewMessage
 from common.domain.publishing import Appended
 from common.ports import PublisherPort
 from common.settings import LimitsSettings
@@ -123,15 +130,25 @@ class Importer:
             self.tally.new += 1
 
     async def _append(self, conversation: ImportedConversation, batch: Batch) -> bool:
+        messages: Sequence[NewMessage] = batch.messages
+
         async def append() -> Appended:
             return await self._publisher.append_to_new(
-                conversation.user, conversation.id, conversation.state, batch.messages, at_ms=batch.at_ms
+                conversation.user, conversation.id, conversation.state, messages, at_ms=batch.at_ms
             )
 
-        appended = await self._patiently(append)
-        self.tally.known_messages += appended.known
-        self.tally.new_messages += len(batch.messages) - appended.known
-        return appended.replayed
+        while messages:
+            try:
+                appended = await self._patiently(append)
+            except MessageRemoved as removed:
+                # Deleted here since an earlier import, which is final: the others are to be there.
+                gone = set(removed.message_ids)
+                messages = [message for message in messages if message.id not in gone]
+                continue
+            self.tally.known_messages += appended.known
+            self.tally.new_messages += len(messages) - appended.known
+            return appended.replayed
+        return True
 
     async def _create(self, conversation: ImportedConversation, batch: Batch) -> bool:
         _, known = await self._patiently(

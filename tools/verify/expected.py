@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from common.domain.conversations import Header, State
@@ -16,7 +16,7 @@ from common.domain.events import (
     MessageEdited,
 )
 from common.domain.messages import Numbered, message_text, parse_body, preview_of
-from common.domain.overlay import Pending, overlay, overlay_header, pending_messages
+from common.domain.overlay import OnRecord, Pending, overlay, overlay_header, pending_messages
 from common.postgres.audit import RecordLook
 
 
@@ -52,11 +52,8 @@ def expect(record: RecordLook | None, events: Sequence[ConversationEvent], newes
     )
     if header.deleted or any(isinstance(event, ConversationDeleted) for event in events):
         return Expected(replace(header, deleted=True, message_count=0), [], 0, False)
-    removed = record.removed if record else frozenset[int]()
-    pending = Pending(
-        {number: body for number, body in pending.bodies.items() if number not in removed},
-        pending.hidden | removed,
-    )
+    if record is not None:
+        pending = pending.beside(_known(record, pending))
     messages = overlay(record.newest if record else [], pending)
     full = record is not None and len(record.newest) >= newest
     floor = record.newest[0].sequence_number if record is not None and full else 0
@@ -68,6 +65,21 @@ def expect(record: RecordLook | None, events: Sequence[ConversationEvent], newes
         preview=preview,
     )
     return Expected(header, [m for m in messages if m.sequence_number >= floor], floor, known)
+
+
+def _known(record: RecordLook, pending: Pending) -> Iterator[OnRecord]:
+    """What the record has of pending messages, as far as it was read."""
+    for number in record.removed:
+        yield OnRecord(number, None, 0, gone=True)
+    for message in record.newest:
+        laid_over = pending.bodies.get(message.sequence_number)
+        if laid_over is not None and _id(laid_over) == _id(message):
+            version = record.versions[message.sequence_number]
+            yield OnRecord(message.sequence_number, message.body, version, gone=False)
+
+
+def _id(message: Numbered) -> object:
+    return parse_body(message.body).get("id")
 
 
 def _next(record: RecordLook | None) -> int:

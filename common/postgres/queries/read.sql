@@ -67,11 +67,40 @@ SELECT c.message_count - (
 FROM conversations AS c
 WHERE c.user_id = $1 AND c.id = $2
 
+-- name: count_after
+-- How many messages have higher numbers.
+-- $2 conversation  $3 after  $4 numbers to leave out
+SELECT count(*)
+FROM messages
+WHERE user_id = $1 AND conversation_id = $2 AND sequence_number > $3
+    AND sequence_number <> ALL ($4::bigint[])
+
 -- name: messages_by_id
+-- The deleted ones, too: without a body.
 -- $2 conversation  $3 message ids
 SELECT id, sequence_number, payload
 FROM messages
 WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
+UNION ALL
+SELECT id, sequence_number, NULL
+FROM removed_messages
+WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
+
+-- name: recorded_messages
+-- What is known here of messages that pending events tell of, and whether they are gone for good.
+-- $2 conversation  $3 numbers  $4 ids
+SELECT n.number, m.payload, COALESCE(m.version, 0) AS version,
+    EXISTS (
+        SELECT FROM tombstones AS t
+        WHERE t.user_id = $1 AND t.conversation_id = $2
+            AND n.number BETWEEN t.from_sequence AND t.to_sequence AND COALESCE(t.message_id, n.id) = n.id
+    ) OR EXISTS (
+        SELECT FROM removed_messages AS g
+        WHERE g.user_id = $1 AND g.conversation_id = $2 AND g.id = n.id
+    ) AS gone
+FROM unnest($3::bigint[], $4::text[]) AS n (number, id)
+LEFT JOIN messages AS m
+    ON m.user_id = $1 AND m.conversation_id = $2 AND m.id = n.id AND m.sequence_number = n.number
 
 -- name: messages_by_number
 -- $2 conversation  $3 sequence numbers

@@ -36,6 +36,19 @@ WHERE user_id = $1 AND conversation_id = $2 AND (version, from_sequence) > ($3::
 ORDER BY version, from_sequence
 LIMIT $5
 
+-- name: replay_removed
+-- Messages that are gone, those apart whose tombstones name them.
+-- $1 user  $2 conversation  $3 after this id  $4 how many
+SELECT id, sequence_number
+FROM removed_messages AS g
+WHERE user_id = $1 AND conversation_id = $2 AND id > $3
+    AND NOT EXISTS (
+        SELECT FROM tombstones AS t
+        WHERE t.user_id = $1 AND t.conversation_id = $2 AND t.message_id = g.id
+    )
+ORDER BY id
+LIMIT $4
+
 -- name: replay_query_logs
 -- $1, $2 after this user and log id  $3 one user or null  $4 one conversation or null  $5, $6 logged between
 -- $7 how many

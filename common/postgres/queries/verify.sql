@@ -7,13 +7,14 @@
 SELECT c.id::text, c.title, c.model, c.metadata, c.created_at_text, c.last_modified_ms, c.message_count,
     c.preview, c.preview_sequence, c.next_sequence_number, c.version, c.state_version, c.epoch,
     c.deleted_at IS NOT NULL AS deleted,
-    m.numbers, m.payloads, r.rows_all, r.rows_untouched, r.highest, b.buried, t.removed,
+    m.numbers, m.payloads, m.versions, r.rows_all, r.rows_untouched, r.highest, b.buried, t.removed,
     g.gap_starts, g.gap_ends
 FROM conversations AS c
 CROSS JOIN LATERAL (
-    SELECT array_agg(newest.sequence_number) AS numbers, array_agg(newest.payload) AS payloads
+    SELECT array_agg(newest.sequence_number) AS numbers, array_agg(newest.payload) AS payloads,
+        array_agg(newest.version) AS versions
     FROM (
-        SELECT sequence_number, payload
+        SELECT sequence_number, payload, version
         FROM messages
         WHERE user_id = $1 AND conversation_id = $2
         ORDER BY sequence_number DESC
@@ -141,6 +142,9 @@ WHERE m.id IS NOT NULL OR EXISTS (
     SELECT FROM tombstones AS t
     WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
         AND n.number BETWEEN t.from_sequence AND t.to_sequence
+) OR EXISTS (
+    SELECT FROM removed_messages AS g
+    WHERE g.user_id = n.user_id AND g.conversation_id = n.conversation_id AND g.id = n.id
 )
 
 -- name: verify_recorded_removals
@@ -162,19 +166,27 @@ SELECT holder FROM authority
 
 -- name: mend_buried
 -- Messages of a deleted conversation, or with tombstoned numbers. Under the conversation's lock.
-DELETE FROM messages AS m
-WHERE m.user_id = $1 AND m.conversation_id = $2
-    AND (
-        EXISTS (
-            SELECT FROM conversations AS c
-            WHERE c.user_id = $1 AND c.id = $2 AND c.deleted_at IS NOT NULL
+WITH gone AS (
+    DELETE FROM messages AS m
+    WHERE m.user_id = $1 AND m.conversation_id = $2
+        AND (
+            EXISTS (
+                SELECT FROM conversations AS c
+                WHERE c.user_id = $1 AND c.id = $2 AND c.deleted_at IS NOT NULL
+            )
+            OR EXISTS (
+                SELECT FROM tombstones AS t
+                WHERE t.user_id = $1 AND t.conversation_id = $2
+                    AND m.sequence_number BETWEEN t.from_sequence AND t.to_sequence
+            )
         )
-        OR EXISTS (
-            SELECT FROM tombstones AS t
-            WHERE t.user_id = $1 AND t.conversation_id = $2
-                AND m.sequence_number BETWEEN t.from_sequence AND t.to_sequence
-        )
-    )
+    RETURNING m.user_id, m.conversation_id, m.id, m.sequence_number
+)
+INSERT INTO removed_messages (user_id, conversation_id, id, sequence_number)
+SELECT g.user_id, g.conversation_id, g.id, g.sequence_number
+FROM gone AS g
+JOIN conversations AS c ON c.user_id = g.user_id AND c.id = g.conversation_id AND c.deleted_at IS NULL
+ON CONFLICT DO NOTHING
 
 -- name: mend_conversation
 -- Counts and preview as the messages have them; counters only ever go up. Under the conversation's lock.

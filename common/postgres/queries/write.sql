@@ -48,6 +48,9 @@ WHERE NOT EXISTS (
     SELECT FROM tombstones AS t
     WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
         AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence
+) AND NOT EXISTS (
+    SELECT FROM removed_messages AS g
+    WHERE g.user_id = n.user_id AND g.conversation_id = n.conversation_id AND g.id = n.id
 )
 ON CONFLICT DO NOTHING
 RETURNING user_id, conversation_id::text, sequence_number
@@ -72,6 +75,9 @@ SELECT COALESCE(r.sequence_number, m.sequence_number) AS place,
         WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
             AND n.sequence_number BETWEEN t.from_sequence AND t.to_sequence
             AND COALESCE(t.message_id, n.id) = n.id
+    ) OR EXISTS (
+        SELECT FROM removed_messages AS g
+        WHERE g.user_id = n.user_id AND g.conversation_id = n.conversation_id AND g.id = n.id
     ) AS removed
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::json[], $6::boolean[]) WITH ORDINALITY
     AS n (user_id, conversation_id, id, sequence_number, payload, edited, nth)
@@ -96,18 +102,31 @@ WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id
     AND m.id = n.id AND m.version < n.version
 
 -- name: remove_messages
--- Replies how many each conversation lost.
+-- $5: their ids are remembered. Replies how many each conversation lost.
 WITH gone AS (
     DELETE FROM messages AS m
-    USING unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[])
-        AS r (user_id, conversation_id, from_sequence, to_sequence)
+    USING unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[])
+        AS r (user_id, conversation_id, from_sequence, to_sequence, remember)
     WHERE m.user_id = r.user_id AND m.conversation_id = r.conversation_id
         AND m.sequence_number BETWEEN r.from_sequence AND r.to_sequence
-    RETURNING m.user_id, m.conversation_id
+    RETURNING m.user_id, m.conversation_id, m.id, m.sequence_number, r.remember
+), remembered AS (
+    INSERT INTO removed_messages (user_id, conversation_id, id, sequence_number)
+    SELECT user_id, conversation_id, id, sequence_number
+    FROM gone
+    WHERE remember
+    ON CONFLICT DO NOTHING
 )
 SELECT user_id, conversation_id::text, count(*) AS removed
 FROM gone
 GROUP BY user_id, conversation_id
+
+-- name: add_removed
+-- Messages that are gone before they came.
+INSERT INTO removed_messages (user_id, conversation_id, id, sequence_number)
+SELECT *
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
+ON CONFLICT DO NOTHING
 
 -- name: remove_tombstones
 -- Of deleted conversations: the gravestone says it all.
@@ -120,6 +139,12 @@ WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
 DELETE FROM renumbered AS r
 USING unnest($1::text[], $2::uuid[]) AS n (user_id, conversation_id)
 WHERE r.user_id = n.user_id AND r.conversation_id = n.conversation_id
+
+-- name: remove_removed
+-- The same.
+DELETE FROM removed_messages AS g
+USING unnest($1::text[], $2::uuid[]) AS n (user_id, conversation_id)
+WHERE g.user_id = n.user_id AND g.conversation_id = n.conversation_id
 
 -- name: newest_messages
 -- The newest $4 messages of each conversation below a number.
