@@ -21,7 +21,7 @@ from common.settings import Settings
 from tests.persisters import dead_letters, running_persister
 from tests.record import pool_of
 from tests.redis_parts import ALICE, NOW
-from tests.replays import BOB, all_rows, replayed
+from tests.replays import BOB, CAROL, all_rows, replayed
 from tests.stage import Stage, stage
 from tests.telling import all_settled, cached, instance, length, onto, quick, read, record_of, stored_history
 from tests.verifying import parts_of, verify
@@ -213,13 +213,15 @@ async def test_what_was_told_is_not_told_again_because_the_rest_has_to_wait(
     await stored_history(scene)
     monkeypatch.setattr(to_stream, "_AT_ONCE", 5)
     await Pressure(scene.redis.functions, scene.redis.keys, Bounds(max_events=40)).set_bounds()
-    items = await read(record_of(scene, user=BOB))
-    assert len(items) > 20
+    some = (await read(record_of(scene, user=CAROL)))[:5]
+    items = [*some, *await read(record_of(scene, user=BOB))]
+    assert len(items) > 25
+    assert items[0].partition != items[-1].partition
     target = onto(scene)
     for _ in range(3):
         with pytest.raises(Overloaded):
             await target.apply(items)
-        assert await length(scene) == 20
+        assert await length(scene) == 25
 
 
 async def test_a_log_that_was_not_inspected_since_its_restart_is_not_written_to(

@@ -8,6 +8,7 @@ from tests.mutations.promises import Promise
 POISON: Final = "tests/integration/test_poison.py::"
 DRAIN: Final = "tests/integration/test_drain.py::"
 DEAD: Final = "tests/integration/test_dead.py::"
+KILLED: Final = "tests/integration/test_dead_killed.py::"
 
 MUTATIONS: Final = (
     Mutation(
@@ -122,6 +123,30 @@ MUTATIONS: Final = (
         "",
         DEAD + "test_what_is_requeued_is_read_at_once_and_stored_once",
         of=(Promise.READ_YOUR_WRITES, Promise.POISON),
+    ),
+    Mutation(
+        "dead letters: what is requeued stays among the letters, too",
+        "common/redis/lua/group.lua",
+        "  redis.call('XDEL', keys[2], args[1])\n  if not keys[3] then\n",
+        "  if not keys[3] then\n",
+        KILLED + "test_a_killed_requeue_loses_nothing_and_puts_nothing_back_twice",
+        of=(Promise.KILL, Promise.ONE_ROW),
+    ),
+    Mutation(
+        "dead letters: a letter goes before it is back on the log",
+        "tools/dead/changes.py",
+        "    return await letters.requeue(letter)\n",
+        "    await letters._client.call('XDEL', letters._keys.dead(letter.partition), letter.position)\n"
+        "    return await letters.requeue(letter)\n",
+        KILLED + "test_a_killed_requeue_loses_nothing_and_puts_nothing_back_twice",
+        of=(Promise.KILL,),
+    ),
+    Mutation(
+        "dead letters: one that was dropped is not known to be void",
+        "common/redis/lua/group.lua",
+        "  void(keys[1], found[2])\n  redis.call('XDEL', keys[2], args[1])\n  if keys[3] and ",
+        "  redis.call('XDEL', keys[2], args[1])\n  if keys[3] and ",
+        KILLED + "test_a_killed_drop_has_dropped_whole_letters",
     ),
     Mutation(
         "dead letters: a requeue leaves the caches as they are",
