@@ -79,8 +79,8 @@ def _pool(settings: PostgresSettings, application_name: str) -> Pool:
             "application_name": application_name,
             "timezone": "UTC",
             "statement_timeout": f"{statement_timeout * 1000:.0f}",
-            # A process that stands still inside a transaction must not keep its row locks.
-            "idle_in_transaction_session_timeout": f"{statement_timeout * 2000:.0f}",
+            # A process that stands still inside a transaction must not keep its row locks (see standing.py).
+            "idle_in_transaction_session_timeout": f"{statement_timeout * 1000:.0f}",
             "jit": "off",  # compiling costs more than any of our statements runs
         },
     )

@@ -18,6 +18,8 @@ GROUP: Final = "persisters"
 MAX_ERROR_CHARS: Final = 2_000
 MAX_IDS_KEPT: Final = 5_000
 """Message ids of one conversation that Redis keeps once all are in PostgreSQL."""
+PAGE_BYTES: Final = 1024 * 1024
+"""With so many bytes a page of entries is full: the last of them may go over it, and is as large as it is."""
 
 
 class GroupMissing(Exception):
@@ -38,6 +40,14 @@ class Claimed:
     """A page of entries taken over from silent consumers; `lost` are gone from the log itself."""
 
     entries: list[Entry]
+    lost: list[Position]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """How many entries silent consumers hold, free to be claimed now; `lost` are gone from the log itself."""
+
+    held: int
     lost: list[Position]
 
 
@@ -97,10 +107,34 @@ class ConsumerGroup:
         """Make sure that the group is there. It begins at the log's first entry, whatever came before."""
         await self._functions.call("create_group", [self._keys.events(partition)], GROUP)
 
+    async def may_be_large(self, client: Client, partition: int, *, after: Position) -> bool:
+        """Whether any entry after `after` is large; see `shared.lua`."""
+        found: bytes | None = await client.call("HGET", self._keys.log(partition), "large")
+        return found is not None and position_order(Position(found.decode())) > position_order(after)
+
+    async def read_page(
+        self, functions: Functions, partition: int, consumer: str, *, count: int, max_bytes: int = PAGE_BYTES
+    ) -> list[Entry]:
+        """Entries no consumer has had, at once, until they are `max_bytes` or more; none if there are none.
+
+        `functions` says over which connection such a page comes. It costs Redis several times what `read_new`
+        does, which is for entries none of which is large.
+        """
+        try:
+            found = await functions.call(
+                "read_page", [self._keys.events(partition)], GROUP, consumer, count, max_bytes
+            )
+        except ResponseError as error:
+            raise _group_error(error) from error
+        return _entries(partition, found)
+
     async def read_new(
         self, blocking: Client, partition: int, consumer: str, *, count: int, block_ms: int
     ) -> list[Entry]:
-        """Entries no consumer has had. `blocking` is a client that serves this partition alone."""
+        """Wait for entries no consumer has had. `blocking` is a client that serves this partition alone.
+
+        Only `count` bounds them: see `may_be_large`.
+        """
         try:
             reply = await blocking.call(
                 *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "BLOCK", block_ms),
@@ -111,22 +145,34 @@ class ConsumerGroup:
         return _entries(partition, reply[0][1]) if reply else []
 
     async def claim_stale(
-        self, partition: int, consumer: str, *, min_idle_ms: int, count: int
+        self, partition: int, consumer: str, *, min_idle_ms: int, count: int, max_bytes: int = PAGE_BYTES
     ) -> AsyncGenerator[Claimed]:
         """Take over all entries that their consumer has not settled for `min_idle_ms`, page by page."""
-        cursor = b"0-0"
+        keys, cursor = [self._keys.events(partition)], b"0-0"
         while True:
             try:
-                cursor, found, deleted = await self._client.call(
-                    *("XAUTOCLAIM", self._keys.events(partition), GROUP, consumer),
-                    *(min_idle_ms, cursor, "COUNT", count),
+                cursor, found, lost = await self._functions.call(
+                    "claim_page", keys, GROUP, consumer, min_idle_ms, cursor, count, max_bytes
                 )
             except ResponseError as error:
                 raise _group_error(error) from error
-            yield Claimed(_entries(partition, found), [Position(position.decode()) for position in deleted])
+            yield Claimed(_entries(partition, found), _positions(lost))
             # A page may be empty and not the last: only the cursor tells.
             if cursor == b"0-0":
                 return
+
+    async def let_go(self, partition: int, consumers: Sequence[str], *, idle_ms: int) -> LetGo:
+        """Make what `consumers` hold count as idle for `idle_ms`: whoever claims next has it.
+
+        One that lives after all may still settle it; then it is written twice, which changes nothing.
+        """
+        try:
+            held, lost = await self._functions.call(
+                "let_go", [self._keys.events(partition)], GROUP, idle_ms, *consumers
+            )
+        except ResponseError as error:
+            raise _group_error(error) from error
+        return LetGo(held, _positions(lost))
 
     async def committed(self, partition: int, entries: Sequence[Committed]) -> int:
         """Acknowledge entries that PostgreSQL has, settle what was pending, let cache lifetimes begin."""
@@ -242,6 +288,10 @@ def _entries(partition: int, found: Sequence[Any]) -> list[Entry]:
         for position, flat in found
         if flat is not None
     ]
+
+
+def _positions(found: Sequence[bytes]) -> list[Position]:
+    return [Position(position.decode()) for position in found]
 
 
 def dead_fields(entry: Entry, refusal: Refusal) -> list[Argument]:

@@ -41,14 +41,26 @@ class Heartbeats:
 
     async def silence(self, service: Reading) -> list[float]:
         """For how many seconds each process of a kind has been silent, the liveliest first."""
+        return list((await self._silences(service)).values())
+
+    async def silent(self, service: Reading) -> list[str]:
+        """The processes of a kind that were heard of within the hour and count as gone now."""
+        silences = await self._silences(service)
+        return [name for name, seconds in silences.items() if seconds >= SILENT_SECONDS]
+
+    async def _silences(self, service: Reading) -> dict[str, float]:
         client = self._functions.client
         # The clock of the server that noted the beats.
         seconds, micros = await (await client.near(self._key)).call("TIME")
         found = await client.call("ZREVRANGE", self._key, 0, -1, "WITHSCORES")
         now = int(seconds) + int(micros) / 1_000_000
         beats = zip(found[::2], found[1::2], strict=True)
-        ours = f"{service} ".encode()
-        return [max(0.0, now - int(at) / 1000) for name, at in beats if name.startswith(ours)]
+        ours = f"{service} "
+        return {
+            name.decode().removeprefix(ours): max(0.0, now - int(at) / 1000)
+            for name, at in beats
+            if name.startswith(ours.encode())
+        }
 
     async def is_alive(self, service: Reading) -> bool:
         """Whether any process of a kind has been heard of lately."""

@@ -9,7 +9,7 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:dead` | stream: parked events | until an operator drops them |
 | `chat:{7}:void` | sorted set: positions whose dead letter was requeued or dropped | trimmed with the log |
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
-| `chat:{7}:log` | hash: partitions, the inspected run of the server, roll-backs | for ever |
+| `chat:{7}:log` | hash: partitions, inspected run, roll-backs, bounds, last large event | for ever |
 | `chat:{7}:volume` | hash: time → bytes that came in | what is not committed |
 | `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
 | `chat:{0}:heartbeats` | sorted set: persisters and cache builders, by when they were last heard of | 1 h |

@@ -16,6 +16,7 @@ from common.inspection import inspection
 from common.postgres.authority import AuthorityStore
 from common.postgres.pool import Pool, open_pool
 from common.postgres.readiness import record_when_there, warn_of_weaknesses
+from common.postgres.standing import StandingSessions
 from common.postgres.writer import BatchWriter
 from common.redis.breaker import BreakerBoard
 from common.redis.commands import Admit, Client
@@ -31,6 +32,7 @@ from services.persister.breaker import Breaker
 from services.persister.persister import Persister, consumer_name
 from services.persister.progress import Progress
 from services.persister.recorder import Recorder
+from services.persister.takeover import Takeover
 from services.persister.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
@@ -62,12 +64,21 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             # What gateways left behind that are gone: here, because this process sees their events through.
             tidying = tasks.create_task(Leftovers(AuthorityStore(pool), watermark).run())
-            beating = tasks.create_task(
-                Heartbeats(functions, keys).keep_beating(Reading.PERSISTER, ours.name)
+            heartbeats = Heartbeats(functions, keys)
+            beating = tasks.create_task(heartbeats.keep_beating(Reading.PERSISTER, ours.name))
+            others = Takeover(
+                heartbeats,
+                ConsumerGroup(functions, keys, settings.redis),
+                ours.claim_soon,
+                partitions=keys.partitions,
+                idle_seconds=settings.persister.claim_min_idle_seconds,
+                consumer=ours.name,
             )
+            looking = tasks.create_task(others.run())
+            standing = tasks.create_task(StandingSessions(pool, settings.postgres).run())
             await ours.run(stop)
-            tidying.cancel()
-            beating.cancel()
+            for task in (tidying, beating, looking, standing):
+                task.cancel()
 
 
 async def persister(

@@ -76,6 +76,10 @@ class Persister:
             for task in (*readers, closing, writing):
                 task.cancel()
 
+    def claim_soon(self, partition: int) -> None:
+        """There is something to claim in `partition`."""
+        self._readers[partition].claim_soon()
+
     async def _close_after(self, readers: Sequence[asyncio.Task[None]]) -> None:
         # While the breaker is open nobody makes room for what a reader still wants to put.
         if not self._breaker.is_open:

@@ -312,7 +312,7 @@ MUTATIONS: Final = (
     Mutation(
         "persister: what a dead consumer left is not claimed",
         "services/persister/reader.py",
-        "if asyncio.get_running_loop().time() >= self._claim_at:",
+        "if self._claim_asked or asyncio.get_running_loop().time() >= self._claim_at:",
         "if False:",
         PERSISTER + "test_what_a_dead_consumer_left_is_claimed",
         of=(Promise.KILL, Trap.AUTOCLAIM, Trap.BLOCK),

@@ -200,6 +200,7 @@ local function requeue(keys, args)
     return false
   end
   local position = redis.call('XADD', keys[1], '*', unpack(found[2], 1 + tonumber(args[2])))
+  mark_large(keys[1], position, #table.concat(found[2]))
   void(keys[1], found[2])
   redis.call('XDEL', keys[2], args[1])
   if not keys[3] then

@@ -9,8 +9,10 @@ local function log_query(keys, args)
     return busy
   end
   local about = args[2] ~= '' and { 'conversation', args[2] } or {}
-  return redis.call('XADD', keys[1], '*', 'v', '1', 'type', 'query.logged', 'user', args[1], 'at', args[3],
-    'log_id', args[4], 'log', args[5], unpack(about))
+  local position = redis.call('XADD', keys[1], '*', 'v', '1', 'type', 'query.logged', 'user', args[1],
+    'at', args[3], 'log_id', args[4], 'log', args[5], unpack(about))
+  mark_large(keys[1], position, #args[5])
+  return position
 end
 
 redis.register_function('turnlog_log_query', log_query)

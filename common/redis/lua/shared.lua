@@ -143,11 +143,22 @@ local function volume_bucket(position)
   return math.floor(tonumber(string.match(position, '^%d+')) / BUCKET_MS)
 end
 
+-- An event of more bytes is large: pages in which one may be are counted in bytes (reading.lua).
+local LARGE_BYTES = 32 * 1024
+
+-- Say that a large event stands at `position`; the last one is enough for a reader that comes from below.
+local function mark_large(events, position, size)
+  if size > LARGE_BYTES then
+    redis.call('HSET', beside(events, 'log'), 'large', position)
+  end
+end
+
 local function count_volume(events, position, fields)
   local size = 0
   for _, field in ipairs(fields) do
     size = size + #field
   end
+  mark_large(events, position, size)
   redis.call('HINCRBY', beside(events, 'volume'), int(volume_bucket(position)), int(size))
 end
 

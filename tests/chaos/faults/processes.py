@@ -74,9 +74,12 @@ class Frozen:
     wakes them.
     """
 
-    def __init__(self, instance: Instance, name: str) -> None:
+    def __init__(
+        self, instance: Instance, name: str, *, woken_anyway_seconds: float = WOKEN_ANYWAY_SECONDS
+    ) -> None:
         self._instance = instance
         self._name = name
+        self._woken_anyway_seconds = woken_anyway_seconds
         self._stopped: list[psutil.Process] = []
         self._waker: subprocess.Popen[bytes] | None = None
 
@@ -89,7 +92,7 @@ class Frozen:
                         process.send_signal(signal.SIGSTOP)
                         self._stopped.append(process)
         pids = " ".join(str(process.pid) for process in self._stopped)
-        script = f"sleep {WOKEN_ANYWAY_SECONDS}; kill -CONT {pids}"
+        script = f"sleep {self._woken_anyway_seconds:g}; kill -CONT {pids}"
         self._waker = subprocess.Popen(
             ["sh", "-c", script], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
