@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from statistics import median
 from typing import Final
 
@@ -29,6 +31,17 @@ class Growth:
             for name in (*self._instance.services, "redis", "postgres"):
                 self._seen[name].append(held_by(self._instance, name))
             await asyncio.sleep(PERIOD_SECONDS)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None]:
+        """Look until the block ends; what went wrong with looking comes out then."""
+        watching = asyncio.create_task(self.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
 
     def now(self) -> str:
         """The latest, in MiB, in a line."""

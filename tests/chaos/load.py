@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any, Final
 
 import httpx
@@ -140,12 +141,19 @@ class Writer:
 
 @asynccontextmanager
 async def load(
-    gateways: Sequence[str], *, token_for: Callable[[str], str], pace: Pace, prefix: str
+    gateways: Sequence[str],
+    *,
+    token_for: Callable[[str], str],
+    pace: Pace,
+    prefix: str,
+    among: Callable[[str], bool] = lambda _: True,
 ) -> AsyncGenerator[Ledger]:
-    """Ask at `pace` until the block ends. Who is behind does not make up for it."""
+    """Ask at `pace` until the block ends, as users whose names begin with `prefix` and are `among` those
+    wanted. Who is behind does not make up for it."""
     ledger = Ledger()
     async with http_client(4 * pace.clients) as http:
-        users = [f"{prefix}-{number}" for number in range(pace.clients)]
+        names = (f"{prefix}-{number}" for number in count())
+        users = list(islice(filter(among, names), pace.clients))
         writers = [
             Writer(http, gateways, user=user, token=token_for(user), batch=pace.batch, ledger=ledger)
             for user in users

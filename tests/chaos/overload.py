@@ -1,10 +1,11 @@
 """Many times what PostgreSQL can take, for as long as one likes.
 
-.venv/bin/python -m tests.chaos.overload [--minutes N] [--json FILE]
+.venv/bin/python -m tests.chaos.overload [--minutes N] [--default-bounds] [--json FILE]
 
 PostgreSQL is slowed down for real; clients go on appending whatever they are told. Afterwards what was
 acknowledged is in PostgreSQL, once and in order, what was refused is not; the backlog kept its bounds, and no
-process of ours grew.
+process of ours grew. The bounds are small, so that they are reached within seconds. With --default-bounds
+they are those of .env.example, as is a persister's batch, and all users are of two partitions: three minutes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import argparse
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from common.assembly import keys_for
+from common.domain.ids import UserId
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.pressure import Backlog, Bounds, Pressure
+from common.settings import LimitsSettings, PersisterSettings, RedisSettings
 from tests.chaos.accounts import compare_rows
 from tests.chaos.caches import parked_events
 from tests.chaos.growth import Growth
@@ -36,6 +39,7 @@ _MIB: Final = 1024 * 1024
 _LINE_SECONDS: Final = 10.0
 _SETTLE_SECONDS: Final = 600.0
 _BATCH_EVENTS: Final = 5
+_FEW_PARTITIONS: Final = 2
 # Over a bound by what comes in between two samples (250 ms), and while a machine is busy with something else.
 _OVERSHOOT_SECONDS: Final = 2.0
 _LARGEST_MESSAGE: Final = 9_000
@@ -43,13 +47,16 @@ _LARGEST_MESSAGE: Final = 9_000
 
 @dataclass(frozen=True)
 class Options:
-    """`drain`: messages per second that PostgreSQL is to take; the bounds are of each partition."""
+    """`drain`: messages per second that PostgreSQL is to take; the bounds are of each partition, of which the
+    users are in the first `partitions`."""
 
     minutes: float
     drain: float
     events: int
     mib: int
     pace: Pace
+    partitions: int
+    batch_events: int
 
     @property
     def tuning(self) -> dict[str, str]:
@@ -57,7 +64,7 @@ class Options:
         return {
             "LIMITS_BACKLOG_MAX_EVENTS": str(self.events),
             "LIMITS_BACKLOG_MAX_BYTES": str(self.mib * _MIB),
-            "PERSISTER_BATCH_EVENTS": str(_BATCH_EVENTS),
+            "PERSISTER_BATCH_EVENTS": str(self.batch_events),
             # A slow batch is neither given up nor taken from its persister.
             "POSTGRES_STATEMENT_TIMEOUT_SECONDS": "120",
             "PERSISTER_CLAIM_MIN_IDLE_SECONDS": "120",
@@ -81,11 +88,16 @@ class Overload:
         persisters = sum(name.startswith("persister") for name in instance.services)
         async with (
             slowed(instance.postgres.spec.dsn, persisters / options.drain) as stored,
-            load(instance.urls, token_for=tokens_for(instance), pace=options.pace, prefix=_PREFIX) as ledger,
+            load(
+                instance.urls,
+                token_for=tokens_for(instance),
+                pace=options.pace,
+                prefix=_PREFIX,
+                among=self._is_wanted,
+            ) as ledger,
+            self._growth.watched(),
         ):
-            watching = asyncio.create_task(self._growth.watch())
             drained = await self._watch(ledger, stored)
-            watching.cancel()
         say("the slowness ends; waiting until everything is in PostgreSQL")
         began = time.monotonic()
         done = await settled(instance, timeout_seconds=_SETTLE_SECONDS)
@@ -93,6 +105,9 @@ class Overload:
         wrong = await compare_rows(instance.postgres.spec.dsn, _PREFIX, ledger)
         parked = await parked_events(instance)
         return self._told(ledger, drained, wrong, parked=parked, settled=done)
+
+    def _is_wanted(self, user: str) -> bool:
+        return keys_for(self._instance.settings).partition(UserId(user)) < self._options.partitions
 
     async def _watch(self, ledger: Ledger, stored: Count) -> int:
         """Look at the backlog until the time is over; the messages that PostgreSQL took in it."""
@@ -132,7 +147,7 @@ class Overload:
         self, ledger: Ledger, drained: int, wrong: dict[str, int], *, parked: int, settled: bool
     ) -> Findings:
         options = self._options
-        per_second = options.pace.appends * options.pace.batch / self._instance.settings.redis.partitions
+        per_second = options.pace.appends * options.pace.batch / options.partitions
         spill = _OVERSHOOT_SECONDS * per_second
         times = ledger.offered / max(1, drained)
         thirds = self._growth.thirds()
@@ -179,10 +194,27 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=48)
     parser.add_argument("--max-events", type=int, default=5_000, help="bound of one partition (5000)")
     parser.add_argument("--max-mib", type=int, default=8, help="bound of one partition (8)")
+    parser.add_argument("--default-bounds", action="store_true", help="the bounds of .env.example instead")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    pace = Pace(given.clients, given.appends, reads=given.reads)
-    options = Options(given.minutes, given.drain, given.max_events, given.max_mib, pace)
+    options = Options(
+        given.minutes,
+        given.drain,
+        given.max_events,
+        given.max_mib,
+        Pace(given.clients, given.appends, reads=given.reads),
+        partitions=RedisSettings().partitions,
+        batch_events=_BATCH_EVENTS,
+    )
+    if given.default_bounds:
+        limits = LimitsSettings()
+        options = replace(
+            options,
+            events=limits.backlog_max_events,
+            mib=limits.backlog_max_bytes // _MIB,
+            partitions=_FEW_PARTITIONS,
+            batch_events=PersisterSettings().batch_events,
+        )
     return run_on_instance(
         lambda instance: Overload(instance, options).run(), tuning=options.tuning, json=given.json
     )
