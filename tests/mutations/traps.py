@@ -174,7 +174,7 @@ MUTATIONS: Final = (
     Mutation(
         "a frozen writer keeps its locks",
         "common/postgres/pool.py",
-        '            "idle_in_transaction_session_timeout": f"{statement_timeout * 2000:.0f}",\n',
+        '            "idle_in_transaction_session_timeout": f"{statement_timeout * 1000:.0f}",\n',
         "",
         "tests/integration/test_store.py::test_who_stands_still_inside_a_transaction_lets_go_of_its_locks",
         of=(Trap.CLAIMED,),
