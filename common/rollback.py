@@ -21,7 +21,7 @@ _POLL_SECONDS: Final = 0.05
 log = structlog.get_logger(__name__)
 
 
-async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Collection[int]) -> bool:
+async def make_good(runs: Runs, rebuilder: Rebuilder, partitions: Collection[int]) -> bool:
     """Drop every cache of `partitions`, then load the conversations that have anything pending. False, and
     it is not all done, where somebody else has inspected this run meanwhile.
 
@@ -29,11 +29,11 @@ async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Coll
     for idempotency keys stay: they are as they once were, all at one moment, so they fit each other.
     """
     while not await runs.take_lease():
-        if await runs.inspected(run):
+        if await runs.inspected():
             return False
         await asyncio.sleep(_POLL_SECONDS)
     try:
-        pending = await _drop_caches(runs, run, partitions)
+        pending = await _drop_caches(runs, partitions)
         if pending is None:
             return False
         # A user's list is read with the headers of what is pending: they must be there.
@@ -47,9 +47,7 @@ async def make_good(runs: Runs, rebuilder: Rebuilder, run: str, partitions: Coll
     return True
 
 
-async def _drop_caches(
-    runs: Runs, run: str, partitions: Collection[int]
-) -> set[tuple[UserId, ConversationId]] | None:
+async def _drop_caches(runs: Runs, partitions: Collection[int]) -> set[tuple[UserId, ConversationId]] | None:
     """Drop headers, lists and rebuilds' tokens; which conversations have anything pending. None where the
     run was inspected meanwhile."""
     pending: set[tuple[UserId, ConversationId]] = set()
@@ -64,7 +62,7 @@ async def _drop_caches(
             elif key.pending and key.conversation is not None:
                 pending.add((key.user, key.conversation))
         for partition, names in stale.items():
-            gone = await runs.drop(run, partition, names)
+            gone = await runs.drop(partition, names)
             if gone is None:
                 return None
             dropped += gone

@@ -75,6 +75,7 @@ class RedisSettings(_Group):
     port: int = Field(default=6379, ge=1, le=65535)
     password: SecretStr | None = None
     ssl: bool = False
+    cluster: bool = False
     ttl_seconds: int = Field(default=1800, ge=1)
     session_max_messages: Annotated[int, Env("SESSION_MAX_MESSAGES"), Field(ge=1, le=10_000)] = 50
     key_prefix: str = Field(default="chat", pattern=r"^[A-Za-z0-9_.-]+$")

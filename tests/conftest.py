@@ -10,6 +10,7 @@ import redis
 from pydantic import SecretStr
 
 from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings, variables
+from tests.cluster import ON_A_CLUSTER, Cluster, redis_settings, running_cluster
 from tests.keeping import ALONE, WITH_REDIS
 from tests.servers import TestServers, run_apart, running_servers
 
@@ -24,6 +25,8 @@ def _own_environment() -> Iterator[None]:
                 patch.delenv(variable.name, raising=False)
         patch.delenv("TURNLOG_DATA_DIR", raising=False)
         patch.setenv("TURNLOG_ENV_FILE", os.devnull)
+        if ON_A_CLUSTER:
+            patch.setenv("REDIS_CLUSTER", "true")
         yield
 
 
@@ -69,9 +72,23 @@ def empty_postgres_dsn(servers: TestServers) -> Iterator[str]:
     run_apart(_execute(servers, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The session's Redis cluster of three primaries. Whoever uses it clears it first."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def redis_url(servers: TestServers) -> str:
-    """An empty Redis with the settings the log needs; loaded function libraries stay."""
+def redis_url(servers: TestServers, request: pytest.FixtureRequest) -> str:
+    """An empty Redis with the settings the log needs; loaded function libraries stay.
+
+    With TURNLOG_TEST_REDIS=cluster it is a node of a cluster.
+    """
+    if ON_A_CLUSTER:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        cluster.clear()
+        return cluster.dsn
     with redis.Redis.from_url(servers.valkey.dsn) as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "0")
@@ -83,7 +100,7 @@ def redis_url(servers: TestServers) -> str:
 def settings(postgres_dsn: str, redis_url: str) -> Settings:
     """Settings for a clean database and a clean Redis, in `local` mode with a JWT secret."""
     return Settings(
-        redis=RedisSettings(url=SecretStr(redis_url)),
+        redis=redis_settings(redis_url),
         postgres=PostgresSettings(url=SecretStr(postgres_dsn)),
         identity=IdentitySettings(jwt_secret=SecretStr("a-test-secret-of-at-least-32-bytes")),
     )

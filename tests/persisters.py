@@ -44,6 +44,7 @@ def persister_process(settings: Settings, **variables: str) -> subprocess.Popen[
         env={
             **os.environ,
             "REDIS_URL": settings.redis.dsn,
+            "REDIS_CLUSTER": str(settings.redis.cluster),
             "DATABASE_URL": settings.postgres.dsn,
             "PERSISTER_BLOCK_MS": "20",
             **variables,

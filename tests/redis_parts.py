@@ -12,12 +12,13 @@ from common.domain.conversations import State
 from common.domain.ids import ConversationId, UserId, new_conversation_id
 from common.domain.messages import NewMessage, new_message
 from common.redis.cache import Cache
-from common.redis.client import RedisClient
+from common.redis.commands import Argument, Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import Committed, ConsumerGroup, Entry
 from common.redis.keys import Keys
 from common.redis.log import FRESH, Creation, EventLog
-from common.settings import RedisSettings
+from tests.cluster import redis_settings
 
 ALICE = UserId("alice@example.com")
 NOW = 1_760_000_000_000
@@ -28,12 +29,17 @@ STATE = State(title="A title", model=None, metadata=b"{}", created_at="2025-10-0
 class RedisParts:
     """Everything of `common.redis` over one connection."""
 
-    client: RedisClient
+    client: Client
     functions: Functions
     keys: Keys
     log: EventLog
     cache: Cache
     group: ConsumerGroup
+
+    async def everywhere(self, *command: Argument) -> list[Any]:
+        """A command without a key, to each server of the log; replies that are lists are put together."""
+        replies = [await node.call(*command) for node in await self.client.nodes()]
+        return [entry for reply in replies for entry in (reply if isinstance(reply, list) else [reply])]
 
     async def conversation(self, user: UserId = ALICE) -> ConversationId:
         """A new, empty conversation."""
@@ -62,8 +68,8 @@ class RedisParts:
 @asynccontextmanager
 async def redis_parts(url: str, **settings: Any) -> AsyncGenerator[RedisParts]:
     """All of `common.redis`, connected to `url`."""
-    redis = RedisSettings(**settings)
-    client = RedisClient(url)
+    redis = redis_settings(url, **settings)
+    client = connect(redis)
     functions = Functions(client)
     keys = Keys(redis.key_prefix, redis.partitions)
     try:

@@ -11,7 +11,7 @@ from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import ConversationId, Position, UserId
 from common.postgres.changes import Recorded
 from common.postgres.pool import Pool
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.keys import Keys
 from tests.record import NOW, History, logged
 from tools.replay.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def _as_sent(event: Any) -> Any:
     return event.model_copy(update={"state": replace(event.state, metadata=b'{"n":0.5}')})
 
 
-async def put_on_log(client: RedisClient, keys: Keys, events: Sequence[Any]) -> list[Recorded]:
+async def put_on_log(client: Client, keys: Keys, events: Sequence[Any]) -> list[Recorded]:
     """Put events on the log, each in its user's partition; where they stand."""
     placed: list[Recorded] = []
     for i, event in enumerate(events):
@@ -85,7 +85,7 @@ async def put_on_log(client: RedisClient, keys: Keys, events: Sequence[Any]) -> 
     return placed
 
 
-async def put_poison(client: RedisClient, keys: Keys, user: UserId, position: str) -> None:
+async def put_poison(client: Client, keys: Keys, user: UserId, position: str) -> None:
     """An entry that is no event."""
     about = ("v", "1", "type", "messages.appended", "user", user, "at", "never")
     await client.call("XADD", keys.events(keys.partition(user)), position, *about)

@@ -14,7 +14,7 @@ from common.domain.messages import numbered
 from common.domain.overlay import Pending
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import NOTHING_PENDING, Loaded, Store
-from common.redis.client import RedisClient
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.settings import Settings
 from tests.redis_parts import ALICE, NOW, STATE, RedisParts, message, redis_parts
@@ -121,8 +121,9 @@ class Stage(Scene):
         """Take away every key that may expire, as eviction or time would."""
         # In one step: between a look and a deletion an append may come, and its header stays for good.
         evict = "if redis.call('PTTL', KEYS[1]) >= 0 then redis.call('DEL', KEYS[1]) end"
-        for key in await self.redis.client.call("KEYS", "*"):
-            await self.redis.client.call("EVAL", evict, 1, key)
+        for node in await self.redis.client.nodes():
+            for key in await node.call("KEYS", "*"):
+                await node.call("EVAL", evict, 1, key)
 
     async def drop(self, key: str) -> None:
         """Take one key away."""
@@ -163,7 +164,7 @@ async def second_process(scene: Scene, store: Store | None = None) -> AsyncGener
         async with scene_of(scene.settings) as other:
             yield other.parts
         return
-    client = RedisClient(scene.settings.redis.dsn)
+    client = connect(scene.settings.redis)
     try:
         yield assemble(scene.settings, Functions(client), store or scene.store)
     finally:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
-from common.redis.client import RedisClient
+from common.redis.commands import Client
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.settings import Settings
@@ -51,7 +51,7 @@ def record_of(scene: Stage, **selection: Any) -> RecordSource:
     return RecordSource(scene.pool, scene.redis.keys, Selection(**selection))
 
 
-def onto(scene: Stage, client: RedisClient | None = None) -> TellingTarget:
+def onto(scene: Stage, client: Client | None = None) -> TellingTarget:
     """A log as the target: the scene's own, or the one that `client` is of."""
     return TellingTarget(Functions(client or scene.redis.client), scene.redis.keys)
 
@@ -61,19 +61,19 @@ async def read(source: RecordSource) -> list[Item]:
     return [item async for page in source.pages(None) for item in page.items]
 
 
-async def all_settled(scene: Stage, client: RedisClient | None = None) -> None:
+async def all_settled(scene: Stage, client: Client | None = None) -> None:
     """Wait until a persister has taken in all that is on the log."""
     group = ConsumerGroup(Functions(client or scene.redis.client), scene.redis.keys, scene.settings.redis)
     assert await wait_settled(group, await log_ends(group, scene.redis.keys.partitions))
 
 
-async def length(scene: Stage, client: RedisClient | None = None) -> int:
+async def length(scene: Stage, client: Client | None = None) -> int:
     """How many entries the log has."""
     used, keys = client or scene.redis.client, scene.redis.keys
     return sum([await used.call("XLEN", keys.events(p)) for p in range(keys.partitions)])
 
 
-async def cached(client: RedisClient) -> dict[str, Any]:
+async def cached(client: Client) -> dict[str, Any]:
     """Everything in Redis but the log and what is measured of it."""
     found: dict[str, Any] = {}
     for key in sorted(await client.call("KEYS", "*")):

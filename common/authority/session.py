@@ -199,7 +199,7 @@ class LogSession:
             )
 
     async def _leave_record(self, term: Term) -> None:
-        if await self._reaches_log() and not await self._store.record_users():
+        if await self._reaches_all() and not await self._store.record_users():
             if await self._store.move(term, Holder.RETURNING):
                 self._become(Holder.RETURNING)
                 await self._return(Term(Holder.RETURNING, term.number + 1))
@@ -215,7 +215,7 @@ class LogSession:
             await self._return(term)
 
     async def _return(self, term: Term) -> None:
-        if not await self._reaches_log():
+        if not await self._reaches_all():
             await self._store.move(term, Holder.RECORD)
             return
         moment = await self._store.moment(term)
@@ -245,15 +245,22 @@ class LogSession:
     async def _look_at_log(self) -> None:
         if await self._reaches_log():
             self._log_away_since = None
-            with suppress(LogUnavailable):
-                await self._watermark.advance(self._unsettled)
+            await self._watermark.advance(self._unsettled)
         elif self._log_away_since is None:
             self._log_away_since = self._now()
 
     async def _reaches_log(self) -> bool:
+        """Whether any of it answers: in a cluster the others go on when one primary is away."""
+        return await self._answers(self._watermark.probe_any)
+
+    async def _reaches_all(self) -> bool:
+        """Whether all of it answers: it comes back into use as a whole."""
+        return await self._answers(self._watermark.probe_all)
+
+    async def _answers(self, probe: Callable[[], Awaitable[None]]) -> bool:
         try:
             async with asyncio.timeout(self._timing.probe):
-                await self._watermark.probe()
+                await probe()
         except (LogUnavailable, TimeoutError):
             return False
         return True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from common.authority.unsettled import Unsettled
+from common.domain.errors import LogUnavailable
 from common.domain.ids import Position, position_order
 from common.redis.group import ConsumerGroup, PartitionLag
 
@@ -16,18 +18,38 @@ class Watermark:
         self._group = group
         self._partitions = partitions
 
-    async def probe(self) -> None:
+    async def probe_any(self) -> None:
+        """Return where some partition of the log answers: as long as one does, the log is in use."""
+        probes = [asyncio.create_task(self._group.end(p)) for p in range(self._partitions)]
+        try:
+            for answered in asyncio.as_completed(probes):
+                with suppress(LogUnavailable):
+                    await answered
+                    return
+        finally:
+            for probe in probes:
+                probe.cancel()
+            await asyncio.gather(*probes, return_exceptions=True)
+        raise LogUnavailable("no partition of the log answers")
+
+    async def probe_all(self) -> None:
         """Return where every partition of the log answers."""
         await asyncio.gather(*(self._group.end(partition) for partition in range(self._partitions)))
 
     async def advance(self, unsettled: Unsettled) -> None:
-        """Have `unsettled` forget what the record has."""
-        for partition in range(self._partitions):
-            newest, loose = unsettled.newest(partition), unsettled.loose(partition)
+        """Have `unsettled` forget what the record has, of the partitions that answer."""
+        partitions = range(self._partitions)
+        await asyncio.gather(*(self._advance(unsettled, partition) for partition in partitions))
+
+    async def _advance(self, unsettled: Unsettled, partition: int) -> None:
+        newest, loose = unsettled.newest(partition), unsettled.loose(partition)
+        try:
             end = await self._group.end(partition)
             lag = await self._group.lag(partition)
-            unsettled.bound(loose, end)
-            unsettled.settle(partition, lambda p, n=newest, e=end, s=lag: _is_settled(p, n, e, s))
+        except LogUnavailable:
+            return
+        unsettled.bound(loose, end)
+        unsettled.settle(partition, lambda position: _is_settled(position, newest, end, lag))
 
     async def ends(self) -> dict[int, Position | None]:
         """Where each partition ends at this moment."""

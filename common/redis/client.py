@@ -16,17 +16,23 @@ import structlog
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.domain.errors import LogRefusesWrites, LogUnavailable
 from common.redis.commands import Admit, Argument, Client, Command
+from common.redis.info import A_CLUSTER
+from common.redis.topology import Address, address_of
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 MAX_WAITING: Final = 10_000
@@ -34,6 +40,7 @@ MAX_WAITING: Final = 10_000
 CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
 """How a connection fails. RuntimeError is uvloop's, for a write at the moment when the peer has reset it."""
 
+_NOT_READY: Final = (ReadOnlyError, BusyLoadingError, MasterDownError, ClusterDownError, TryAgainError)
 REFUSED_SECONDS: Final = 0.1
 """How long a refused client does not even connect again: its callers may be many."""
 # Typed by hiredis as if a command had one word.
@@ -49,10 +56,19 @@ class RedisClient(Client):
     one never says so itself). A blocking command needs a client of its own, with a longer one.
 
     `admit` is asked once about each new connection, before anything else goes over it. What it raises is
-    what the waiting commands get.
+    what the waiting commands get. `name` is what errors call the server. `redirects`: it is a cluster's node,
+    and MOVED and ASK are for whoever calls; else they say that it should not be one.
     """
 
-    def __init__(self, dsn: str, *, response_timeout: float = 5.0, admit: Admit | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        response_timeout: float = 5.0,
+        admit: Admit | None = None,
+        name: str = "Redis",
+        redirects: bool = False,
+    ) -> None:
         # The pool is only a factory here: it knows how to turn an URL into a connection.
         self._factory: ConnectionPool = ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             dsn,
@@ -65,6 +81,8 @@ class RedisClient(Client):
         self._dsn = dsn
         self._response_timeout = response_timeout
         self._admit = admit
+        self._name = name
+        self._redirects = redirects
         self._refused: tuple[LogUnavailable, float] | None = None
         self._connection: Connection | None = None
         self._queued: list[tuple[bytes, asyncio.Future[Any]]] = []
@@ -81,6 +99,16 @@ class RedisClient(Client):
     @property
     def dsns(self) -> list[str]:
         return [self._dsn]
+
+    @property
+    def name(self) -> str:
+        """What errors call the server."""
+        return self._name
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return address_of(self._dsn)
 
     async def nodes(self) -> list[Client]:
         return [self]
@@ -115,6 +143,15 @@ class RedisClient(Client):
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
 
+    async def retire(self, patience_seconds: float) -> None:
+        """Close the connection once nothing is under way."""
+        under_way = [*self._in_flight, *(future for _, future in self._queued)]
+        try:
+            if under_way:
+                await asyncio.wait(under_way, timeout=patience_seconds)
+        finally:
+            await self.aclose()
+
     async def _flush(self) -> None:
         try:
             while self._queued:
@@ -124,12 +161,12 @@ class RedisClient(Client):
                     await self._drop(refused)
                     continue
                 except CONNECTION_FAILURES as error:
-                    await self._drop(_unreachable(error))
+                    await self._drop(self._unreachable(error))
                     continue
                 try:
                     await self._write_queued(connection)
                 except CONNECTION_FAILURES as error:
-                    await self._drop(_lost(error))
+                    await self._drop(self._lost(error))
         finally:
             self._flushing = None
 
@@ -189,7 +226,7 @@ class RedisClient(Client):
                         await connection.read_response(disable_decoding=True, disconnect_on_error=False),
                     )
                 except (ResponseError, BusyLoadingError) as error:
-                    self._settle(None, _response_error(error))
+                    self._settle(None, self._response_error(error))
                     if self._admit is not None and isinstance(error, ReadOnlyError):
                         # It is a replica now: what it holds may be replaced under this connection.
                         raise RedisConnectionError("the server was demoted") from error
@@ -198,7 +235,7 @@ class RedisClient(Client):
                 self._last_progress = loop.time()
         except (RedisError, OSError, IndexError) as error:
             self._reading = None
-            await self._drop(_lost(error))
+            await self._drop(self._lost(error))
         finally:
             watch.cancel()
 
@@ -243,6 +280,25 @@ class RedisClient(Client):
             _abort(connection)
             await connection.disconnect(nowait=True)
 
+    def _response_error(self, error: RedisError) -> Exception:
+        if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", "MISCONF", "NOREPLICAS")):
+            return LogRefusesWrites(f"{self._name} refuses writes: {error}", retry_after=5.0)
+        if isinstance(error, _NOT_READY) or str(error).startswith(("BUSY ", "UNBLOCKED")):
+            return LogUnavailable(f"{self._name} is not ready: {error}")
+        if isinstance(error, AskError) and not self._redirects:
+            return LogUnavailable(A_CLUSTER)
+        return error
+
+    def _unreachable(self, error: BaseException) -> LogUnavailable:
+        if isinstance(error, AuthenticationError):
+            return LogUnavailable(f"{self._name} refuses the password it was given", retry_after=5.0)
+        return LogUnavailable(f"{self._name} cannot be reached ({type(error).__name__})")
+
+    def _lost(self, error: BaseException) -> LogUnavailable:
+        return LogUnavailable(
+            f"the connection to {self._name} was lost ({type(error).__name__})", outcome_unknown=True
+        )
+
 
 def _abort(connection: Connection) -> None:
     """Cut a connection off. Closing it would first send what is still to be sent, and a frozen server
@@ -250,23 +306,3 @@ def _abort(connection: Connection) -> None:
     writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if writer is not None:
         writer.transport.abort()
-
-
-def _response_error(error: RedisError) -> Exception:
-    if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", "MISCONF", "NOREPLICAS")):
-        return LogRefusesWrites(f"Redis refuses writes: {error}", retry_after=5.0)
-    if isinstance(error, (ReadOnlyError, BusyLoadingError)) or str(error).startswith(
-        ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY ")
-    ):
-        return LogUnavailable(f"Redis is not ready: {error}")
-    return error
-
-
-def _unreachable(error: BaseException) -> LogUnavailable:
-    if isinstance(error, AuthenticationError):
-        return LogUnavailable("Redis refuses the password it was given", retry_after=5.0)
-    return LogUnavailable(f"Redis cannot be reached ({type(error).__name__})")
-
-
-def _lost(error: BaseException) -> LogUnavailable:
-    return LogUnavailable(f"the connection to Redis was lost ({type(error).__name__})", outcome_unknown=True)

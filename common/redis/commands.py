@@ -69,7 +69,7 @@ class Client(ABC):
             raise
 
 
-def seen(future: asyncio.Future[Any]) -> None:
+def seen(future: asyncio.Future[Any] | asyncio.Task[Any]) -> None:
     """Take note of a failure that another failure already speaks for."""
     if not future.cancelled():
         future.exception()

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from common.domain.errors import LogUnavailable
 from common.redis.commands import Argument, Client
+from common.redis.keys import guard_beside
 
 LIBRARY: Final = "turnlog"
 _USED_BY_OTHERS: Final = ("shared.lua", "pressure.lua")
@@ -57,6 +58,9 @@ class Functions:
 
     async def call(self, name: str, keys: list[str] | tuple[str, ...], *arguments: Argument) -> Any:
         """Call function `turnlog_<name>`; raises as `Client.send` does."""
+        if self.client.clustered:
+            # See lua/shared.lua: no function runs while its slot is on its way to another server.
+            keys = (*keys, guard_beside(keys[0]))
         command = ("FCALL", f"{LIBRARY}_{name}", len(keys), *keys, *arguments)
         try:
             return await self.client.send(*command)

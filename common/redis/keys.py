@@ -11,7 +11,8 @@ hold its owner, so another user's conversation is not forbidden but absent.
 | `chat:{7}:misses` | stream: rebuild requests | trimmed freely |
 | `chat:{7}:log` | hash: partitions, inspected run, roll-backs, bounds, last large event | for ever |
 | `chat:{7}:volume` | hash: time → bytes that came in | what is not committed |
-| `chat:{0}:inspection` | string: somebody inspects Redis | its lease |
+| `chat:{7}:-` | never there: see `guard_beside` | |
+| `chat:{0}:inspection` | string: somebody inspects this server, by its first partition | its lease |
 | `chat:{0}:heartbeats` | sorted set: persisters and cache builders, by when they were last heard of | 1 h |
 | `chat:{0}:breaker` | string: a persister that has stopped parking, and why | a minute, renewed |
 | `chat:{0}:parking` | string: an operator's permit to park all the same | as given |
@@ -76,6 +77,11 @@ class UserKey(NamedTuple):
     conversation: ConversationId | None
     cached: bool
     pending: bool
+
+
+def guard_beside(key: str) -> str:
+    """A key in the slot of one of ours that never exists: what names it is refused while the slot moves."""
+    return key[: key.index("}") + 1] + ":-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +166,9 @@ class Keys:
         digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         return f"{self._user_base(user)}:idem:{digest}"
 
-    def inspection(self) -> str:
-        """Held by whoever inspects a Redis that came back older."""
-        return f"{self.prefix}:{{0}}:inspection"
+    def inspection(self, partition: int) -> str:
+        """Held by whoever inspects a Redis that came back older, at the first partition that it serves."""
+        return f"{self.prefix}:{{{partition}}}:inspection"
 
     def every_key(self) -> str:
         """A pattern for SCAN."""

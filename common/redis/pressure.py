@@ -70,13 +70,16 @@ class Pressure:
 
     async def set_bounds(self) -> None:
         """Let every partition have our bounds."""
+        for partition in range(self._keys.partitions):
+            await self._set_bounds(partition)
+
+    async def _set_bounds(self, partition: int) -> None:
         bounds = self._bounds
         numbers = (
             *(bounds.max_events, bounds.max_bytes, bounds.max_age_ms),
             *(bounds.max_memory_bytes, bounds.max_memory_percent),
         )
-        for partition in range(self._keys.partitions):
-            await self._functions.call("set_bounds", [self._keys.log(partition)], *numbers)
+        await self._functions.call("set_bounds", [self._keys.log(partition)], *numbers)
 
     async def set_missing_bounds(self) -> None:
         """Let every partition that has no bounds have ours: no gateway has been there yet."""
@@ -91,13 +94,15 @@ class Pressure:
     async def watch(self, *, every_seconds: float = WATCH_SECONDS) -> None:
         """Keep the bounds in place, also in a Redis that was emptied, and say when the log refuses."""
         while True:
-            try:
-                await self.set_bounds()
-                for partition in range(self._keys.partitions):
-                    self._say(partition, await self.backlog(partition))
-            except LogUnavailable as error:
-                log.debug("pressure_not_known", reason=str(error))
+            await asyncio.gather(*map(self._watch_once, range(self._keys.partitions)))
             await asyncio.sleep(every_seconds)
+
+    async def _watch_once(self, partition: int) -> None:
+        try:
+            await self._set_bounds(partition)
+            self._say(partition, await self.backlog(partition))
+        except LogUnavailable as error:
+            log.debug("pressure_not_known", partition=partition, reason=str(error))
 
     def _say(self, partition: int, backlog: Backlog) -> None:
         before = self._refusing.get(partition, "")

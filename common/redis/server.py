@@ -12,7 +12,7 @@ from common.domain.errors import LogUnavailable, UnsafeConfiguration
 from common.redis.commands import Client
 from common.redis.durability import redis_weaknesses
 from common.redis.functions import Functions
-from common.redis.info import parse_info
+from common.redis.info import parse_info, wrong_kind
 from common.redis.keys import Keys
 
 OLDEST_VERSION: Final = (7, 0)
@@ -28,7 +28,7 @@ async def prepare_server(functions: Functions, keys: Keys) -> None:
     """
     try:
         for node in await functions.client.nodes():
-            await check_policy(node)
+            await check_policy(node, clustered=functions.client.clustered)
     except LogUnavailable as refused:
         # A connection that was not admitted, because what is demanded here is not so.
         if isinstance(refused.__cause__, UnsafeConfiguration):
@@ -57,9 +57,13 @@ async def prepare_when_there(functions: Functions, keys: Keys, stop: asyncio.Eve
     return False
 
 
-async def check_policy(client: Client) -> None:
-    """Refuse an eviction policy that may take the log itself, and a server that is a replica."""
-    facts = parse_info(await client.call("INFO"))
+async def check_policy(node: Client, *, clustered: bool) -> None:
+    """Refuse an eviction policy that may take the log itself, a server that is a replica, and one that is not
+    of the kind that REDIS_CLUSTER says."""
+    facts = parse_info(await node.call("INFO"))
+    mistaken = wrong_kind(facts, clustered=clustered)
+    if mistaken:
+        raise UnsafeConfiguration(mistaken)
     version = facts.get("redis_version", "0.0")
     if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
         raise UnsafeConfiguration(f"Redis {version} has no functions: 7.0 or Valkey 7.2 is the oldest")

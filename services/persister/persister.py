@@ -63,6 +63,12 @@ class Persister:
         What is not finished within the grace is neither lost nor done twice: it was not acknowledged,
         so another consumer claims it.
         """
+        try:
+            await self._work(stop)
+        finally:
+            await self._recorder.give_up()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             readers = [tasks.create_task(reader.run(stop)) for reader in self._readers]
             writing = tasks.create_task(self._write())
@@ -94,6 +100,7 @@ class Persister:
                 self._room_beside(held), within=self._breaker.seconds_to_probe if held else None
             )
             if self._channel.closed and not fresh:
+                await self._recorder.finish()
                 return
             if held and self._breaker.seconds_to_probe > 0:
                 entries, waiting = fresh, held

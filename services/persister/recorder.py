@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -20,6 +19,7 @@ from common.postgres.outages import Verdict, describe, judge, sqlstate_of, took_
 from common.postgres.writer import BatchWriter
 from common.redis.group import Committed, ConsumerGroup, Entry, Refusal
 from services.persister.breaker import Breaker
+from services.persister.late import Late
 from services.persister.progress import Progress
 from services.persister.retrying import retrying
 from services.persister.trial import Outcome, Trial
@@ -59,9 +59,19 @@ class Recorder:
         self._by = by
         self._trial = Trial(self._commit, sample=breaker.min_events, hopeless=breaker.is_hopeless)
         self._moved: Collection[ConversationKey] = ()
+        self._late = Late()
+
+    async def finish(self) -> None:
+        """Wait until all that was recorded is settled, too."""
+        await self._late.finish()
+
+    async def give_up(self) -> None:
+        """Leave what is not settled by now to whoever claims it."""
+        await self._late.give_up()
 
     async def record(self, entries: Sequence[Entry], held: Sequence[Entry] = ()) -> list[Entry]:
-        """Store and settle what PostgreSQL takes, however long a server is away; park what it refuses.
+        """Store and settle what PostgreSQL takes, however long it is away; park what it refuses. A part of
+        Redis that does not answer is told later.
 
         Of both, what is still held back afterwards. `held` were refused before and wait for their turn:
         they are tried only where they are among `entries`.
@@ -75,7 +85,7 @@ class Recorder:
         self._breaker.stored(outcome.stored)
         if not held and not untried and not opens:
             for entry, error in refused:
-                await self._park(entry, error)
+                await self._late.run([self._park(entry, error)])
             self._breaker.parked(len(refused))
             await self._breaker.close()
             return []
@@ -135,7 +145,7 @@ class Recorder:
             by_partition[item.entry.partition].append(item.committed(self._moved))
         if self._moved:
             log.error("messages_renumbered", conversations=len(self._moved))
-        await asyncio.gather(*(self._settle_partition(*pair) for pair in by_partition.items()))
+        await self._late.run(self._settle_partition(*pair) for pair in by_partition.items())
 
     async def _settle_partition(self, partition: int, committed: list[Committed]) -> None:
         async for attempt in retrying(LogUnavailable):

@@ -35,11 +35,11 @@ class Upkeep:
     async def run(self) -> None:
         """Look after the log until cancelled. While Redis is away there is nothing to do."""
         while True:
-            try:
-                for partition in range(self._partitions):
+            for partition in range(self._partitions):
+                try:
                     await self.look_after(partition)
-            except (LogUnavailable, GroupMissing) as error:
-                log.debug("upkeep_put_off", reason=str(error))
+                except (LogUnavailable, GroupMissing) as error:
+                    log.debug("upkeep_put_off", partition=partition, reason=str(error))
             await asyncio.sleep(self._interval_seconds)
 
     async def look_after(self, partition: int) -> None:

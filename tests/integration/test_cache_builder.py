@@ -13,7 +13,7 @@ from common.assembly import LoggedConversations, assemble
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import new_conversation_id
 from common.domain.messages import numbered, parse_body
-from common.redis.client import RedisClient
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.misses import MissAsker, MissQueue
 from common.settings import Settings
@@ -36,7 +36,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(scene: Stage, *, wait_seconds: float = 5.0) -> AsyncGenerator[Gateway]:
     """A gateway beside the builder whose parts `scene` has."""
-    client = RedisClient(scene.settings.redis.dsn)
+    client = connect(scene.settings.redis)
     asker = MissAsker(client, scene.redis.keys, wait_seconds=wait_seconds)
     listening = asyncio.create_task(asker.listen())
     store = GatedStore(scene.pool)
@@ -53,7 +53,7 @@ async def gateway(scene: Stage, *, wait_seconds: float = 5.0) -> AsyncGenerator[
 async def builder(scene: Stage) -> AsyncGenerator[None]:
     """A running cache builder that has `scene`'s parts."""
     made = CacheBuilder(MissQueue(scene.redis.client, scene.redis.keys), scene.parts.loader, concurrency=4)
-    blocking = RedisClient(scene.settings.redis.dsn)
+    blocking = connect(scene.settings.redis)
     partition = scene.redis.keys.partition(ALICE)
     serving = asyncio.create_task(made.serve(blocking, partition, "test", block_ms=50))
     try:
@@ -138,7 +138,7 @@ async def test_a_builder_that_loses_redis_goes_on(settings: Settings) -> None:
     async with stage(settings) as scene, builder(scene), gateway(scene) as asking:
         conversation = await scene.conversation(messages=1)
         await persist(scene)
-        await scene.redis.client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await scene.redis.everywhere("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await scene.drop_caches()
         assert len(await asking.parts.history.recent(ALICE, conversation, 20)) == 1
 

@@ -205,7 +205,7 @@ async def test_every_cache_key_has_a_ttl_once_all_is_persisted(redis: RedisParts
 
     await redis.persist_all()
 
-    lasting = [k for k in await redis.client.call("KEYS", "*") if await redis.client.call("PTTL", k) == -1]
+    lasting = [k for k in await redis.everywhere("KEYS", "*") if await redis.client.call("PTTL", k) == -1]
     partition = redis.keys.partition(ALICE)
     of_the_log = (redis.keys.events(partition), redis.keys.log(partition), redis.keys.volume(partition))
     assert set(lasting) == {name.encode() for name in of_the_log}
@@ -250,7 +250,7 @@ async def test_full_memory_refuses_an_append_before_acknowledging(redis: RedisPa
     """And says when to come back; reads and settling go on."""
     conversation = await redis.conversation()
     await redis.log.append(ALICE, conversation, [message("kept")], at_ms=NOW)
-    await redis.client.call("CONFIG", "SET", "maxmemory", "1")
+    await redis.everywhere("CONFIG", "SET", "maxmemory", "1")
     try:
         with pytest.raises(LogUnavailable, match="refuses writes") as refused:
             await redis.log.append(ALICE, conversation, [message("lost?")], at_ms=NOW)
@@ -259,13 +259,13 @@ async def test_full_memory_refuses_an_append_before_acknowledging(redis: RedisPa
         assert len(await redis.cache.tail(ALICE, conversation, 10)) == 1
         assert len(await redis.persist_all()) == 2
     finally:
-        await redis.client.call("CONFIG", "SET", "maxmemory", "0")
+        await redis.everywhere("CONFIG", "SET", "maxmemory", "0")
     assert len(await redis.events()) == 2
 
 
 async def test_a_lost_function_library_is_loaded_again(redis: RedisParts) -> None:
     """A Redis that lost its data, or was replaced, has no functions: the call that finds out loads them."""
     conversation = await redis.conversation()
-    await redis.client.call("FUNCTION", "FLUSH")
+    await redis.everywhere("FUNCTION", "FLUSH")
     receipt = await redis.log.append(ALICE, conversation, [message()], at_ms=NOW)
     assert receipt.sequence_numbers == [0]

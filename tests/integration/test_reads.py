@@ -191,7 +191,7 @@ async def test_a_cold_conversation_is_read_while_redis_has_no_room(scene: Stage)
     """It cannot be cached, but PostgreSQL has it; nor can the list of conversations."""
     conversation = await scene.conversation(messages=3)
     await go_cold(scene)
-    await scene.redis.client.call("CONFIG", "SET", "maxmemory", "1")
+    await scene.redis.everywhere("CONFIG", "SET", "maxmemory", "1")
     try:
         assert await scene.numbers(conversation) == [0, 1, 2]
         assert (await scene.parts.history.header(ALICE, conversation)).message_count == 3
@@ -200,7 +200,7 @@ async def test_a_cold_conversation_is_read_while_redis_has_no_room(scene: Stage)
         with pytest.raises(ConversationNotFound):
             await scene.numbers(new_conversation_id())
     finally:
-        await scene.redis.client.call("CONFIG", "SET", "maxmemory", "0")
+        await scene.redis.everywhere("CONFIG", "SET", "maxmemory", "0")
 
 
 def test_a_row_is_the_same_whoever_wrote_it() -> None:

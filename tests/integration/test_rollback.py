@@ -22,7 +22,7 @@ from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
 from common.redis.functions import Functions
 from common.redis.group import Committed, Entry
-from common.redis.runs import Runs, run_of
+from common.redis.runs import Runs, Served, count_rollbacks, is_inspected, run_of
 from common.redis.server import prepare_server
 from common.settings import Settings
 from tests.persisters import restartable, running_persister
@@ -154,7 +154,7 @@ async def test_an_emptied_redis_is_filled_from_postgresql(own: Settings, redis: 
             await old.settled()
         assert await old.stored(conversation) == [0, 1, 2, 3, 4]
         async with redis_parts(own.redis.dsn) as by_hand:
-            assert await Runs(by_hand.functions, by_hand.keys, ttl_ms=1).rollbacks() == 1
+            assert await count_rollbacks(by_hand.client, by_hand.keys) == 1
 
 
 async def test_a_restart_with_all_data_keeps_the_caches(own: Settings, redis: OwnRedis) -> None:
@@ -166,7 +166,7 @@ async def test_a_restart_with_all_data_keeps_the_caches(own: Settings, redis: Ow
         assert await old.append(conversation, "e") == 4
         async with redis_parts(own.redis.dsn) as by_hand:
             assert await by_hand.client.call("LLEN", names.messages) == 5
-            assert await Runs(by_hand.functions, by_hand.keys, ttl_ms=1).rollbacks() == 0
+            assert await count_rollbacks(by_hand.client, by_hand.keys) == 0
 
 
 async def test_nothing_is_used_until_postgresql_can_be_asked(own: Settings, redis: OwnRedis) -> None:
@@ -211,7 +211,7 @@ async def test_many_inspect_at_once_and_it_is_one_roll_back(own: Settings, redis
         for one in everyone:
             assert await one.numbers(conversation) == list(range(9))
         async with redis_parts(own.redis.dsn) as by_hand:
-            assert await Runs(by_hand.functions, by_hand.keys, ttl_ms=1).rollbacks() == 1
+            assert await count_rollbacks(by_hand.client, by_hand.keys) == 1
 
 
 async def test_an_inspector_who_comes_late_takes_nothing_away(own: Settings) -> None:
@@ -219,9 +219,9 @@ async def test_an_inspector_who_comes_late_takes_nothing_away(own: Settings) -> 
     async with process(own) as one, redis_parts(own.redis.dsn) as by_hand:
         conversation = await one.conversation("a")
         names = one.keys.conversation(ALICE, conversation)
-        runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
         run = str((await by_hand.client.call("HGET", one.keys.log(0), "run_id")).decode())
-        assert await runs.drop(run, one.keys.partition(ALICE), [names.header, names.messages]) is None
+        runs = Runs(by_hand.functions, by_hand.keys, Served(run, (0,)), ttl_ms=1)
+        assert await runs.drop(one.keys.partition(ALICE), [names.header, names.messages]) is None
         assert await one.numbers(conversation) == [0]
 
 
@@ -297,9 +297,10 @@ async def test_a_log_goes_on_after_what_postgresql_has_whatever_the_clock_says(
         await one.conversation()
         partition = one.keys.partition(ALICE)
         ahead = Position("99999999999999-7")
-        runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
+        run = await run_of(by_hand.client.call_together)
+        runs = Runs(by_hand.functions, by_hand.keys, Served(run, (partition,)), ttl_ms=1)
         await by_hand.client.call("HDEL", one.keys.log(partition), "run_id")
-        assert await runs.admit(await run_of(runs.ask), partition, ahead) is not None
+        assert await runs.admit(partition, ahead) is not None
         assert await runs.last_position(partition) == ahead
         await one.conversation()
         end = await one.group.end(partition)
@@ -310,11 +311,11 @@ async def test_a_log_goes_on_after_what_postgresql_has_whatever_the_clock_says(
 async def test_a_run_is_stamped_once(own: Settings) -> None:
     """Two who inspected at once, and PostgreSQL went on in between: the second changes nothing."""
     async with redis_parts(own.redis.dsn) as by_hand:
-        runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
-        run = await run_of(runs.ask)
-        assert await runs.admit(run, 0, Position("5-0")) == "0-0"
-        assert await runs.admit(run, 0, Position("6-0")) is None
-        assert await runs.rollbacks() == 1
+        run = await run_of(by_hand.client.call_together)
+        runs = Runs(by_hand.functions, by_hand.keys, Served(run, (0,)), ttl_ms=1)
+        assert await runs.admit(0, Position("5-0")) == "0-0"
+        assert await runs.admit(0, Position("6-0")) is None
+        assert await count_rollbacks(by_hand.client, by_hand.keys) == 1
 
 
 async def test_an_inspector_of_an_earlier_run_changes_nothing(own: Settings, redis: OwnRedis) -> None:
@@ -325,18 +326,19 @@ async def test_an_inspector_of_an_earlier_run_changes_nothing(own: Settings, red
     async with process(own) as one, redis_parts(own.redis.dsn) as by_hand:
         conversation = await one.conversation("a")
         names, partition = one.keys.conversation(ALICE, conversation), one.keys.partition(ALICE)
-        runs = Runs(by_hand.functions, by_hand.keys, ttl_ms=1)
-        earlier = await run_of(runs.ask)
+        earlier = await run_of(by_hand.client.call_together)
+        runs = Runs(by_hand.functions, by_hand.keys, Served(earlier, (partition,)), ttl_ms=1)
         await redis.restart()
         assert await one.append(conversation, "b") == 1
         taken = [names.header, names.messages]
-        assert await persevering(lambda: runs.drop(earlier, partition, taken)) is None
+        assert await persevering(lambda: runs.drop(partition, taken)) is None
         assert await one.client.call("EXISTS", names.header, names.messages) == 2
         with pytest.raises(LogUnavailable, match="again"):
-            await runs.admit(earlier, partition, Position("99999999999999-7"))
-        run = await run_of(runs.ask)
-        assert await runs.inspected(run)
-        assert await runs.rollbacks() == 0
+            await runs.admit(partition, Position("99999999999999-7"))
+        run = await run_of(by_hand.client.call_together)
+        everything = Served(run, tuple(range(by_hand.keys.partitions)))
+        assert await is_inspected(by_hand.client.call_together, by_hand.keys, everything)
+        assert await count_rollbacks(by_hand.client, by_hand.keys) == 0
 
 
 async def test_what_was_on_its_way_when_redis_lost_it_is_kept(own: Settings, redis: OwnRedis) -> None:

@@ -166,8 +166,8 @@ MUTATIONS: Final = (
     Mutation(
         "authority: the log gets the say beside a process without one",
         SESSION_PY,
-        "await self._reaches_log() and not await self._store.record_users()",
-        "await self._reaches_log()",
+        "await self._reaches_all() and not await self._store.record_users()",
+        "await self._reaches_all()",
         RECORD + "test_while_it_is_there_the_log_is_not_used",
         of=(Promise.AWAY,),
     ),

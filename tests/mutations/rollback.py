@@ -24,7 +24,7 @@ MUTATIONS: Final = (
     Mutation(
         "roll-back: caches are kept",
         "common/rollback.py",
-        "            gone = await runs.drop(run, partition, names)\n",
+        "            gone = await runs.drop(partition, names)\n",
         "            gone = 0\n",
         ROLLBACK + "test_nothing_older_than_postgresql_is_read_or_numbered_from",
         of=(Promise.ONE_ORDER, Promise.AWAY, Trap.OLDER_REDIS),
@@ -104,7 +104,7 @@ MUTATIONS: Final = (
     Mutation(
         "restart: the policy is not looked at again",
         "common/inspection.py",
-        "            await check_policy(client)\n",
+        "            await check_policy(node, clustered=client.clustered)\n",
         "",
         ROLLBACK + "test_a_policy_that_may_evict_the_log_is_seen_at_every_restart",
         of=(Promise.KILL,),

@@ -22,7 +22,7 @@ from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
 from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.redis.pressure import Bounds, Pressure
-from common.redis.runs import Runs
+from common.redis.runs import count_rollbacks
 from common.redis.stats import HOUR_MS, CacheStats
 from common.settings import Settings
 from tools.durability import durability_notes
@@ -129,7 +129,7 @@ async def _redis_status(
             for partition in range(keys.partitions)
         ],
         breaker=await _breaker(client, keys),
-        rollbacks=await Runs(functions, keys, ttl_ms=settings.redis.ttl_seconds * 1000).rollbacks(),
+        rollbacks=await count_rollbacks(client, keys),
     )
 
 

@@ -158,4 +158,4 @@ local function append(keys, args)
   return { 'ok', position, known, unpack(numbers) }
 end
 
-redis.register_function('turnlog_append', append)
+register_function('turnlog_append', append)

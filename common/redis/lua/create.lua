@@ -39,4 +39,4 @@ local function create_conversation(keys, args)
   return { reply, unpack(header_reply(h)) }
 end
 
-redis.register_function('turnlog_create', create_conversation)
+register_function('turnlog_create', create_conversation)

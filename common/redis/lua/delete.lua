@@ -23,4 +23,4 @@ local function delete(keys, args)
   return { 'ok', position }
 end
 
-redis.register_function('turnlog_delete', delete)
+register_function('turnlog_delete', delete)

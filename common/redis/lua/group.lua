@@ -279,12 +279,12 @@ local function forget_consumers(keys, args)
   return forgotten
 end
 
-redis.register_function({ function_name = 'turnlog_create_group', callback = create_group, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_committed', callback = committed, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_park', callback = park, flags = { 'allow-oom' } })
-redis.register_function('turnlog_requeue', requeue)
-redis.register_function({
+register_function({ function_name = 'turnlog_create_group', callback = create_group, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_committed', callback = committed, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_park', callback = park, flags = { 'allow-oom' } })
+register_function('turnlog_requeue', requeue)
+register_function({
   function_name = 'turnlog_forget_consumers', callback = forget_consumers, flags = { 'allow-oom' },
 })
-redis.register_function({ function_name = 'turnlog_drop_letter', callback = drop_letter, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_trim', callback = trim, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_drop_letter', callback = drop_letter, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_trim', callback = trim, flags = { 'allow-oom' } })

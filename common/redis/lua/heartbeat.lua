@@ -13,4 +13,4 @@ local function heartbeat(keys, args)
   return redis.call('ZCARD', keys[1])
 end
 
-redis.register_function({ function_name = 'turnlog_heartbeat', callback = heartbeat, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_heartbeat', callback = heartbeat, flags = { 'allow-oom' } })

@@ -92,13 +92,13 @@ local function last_given(keys)
   return last_position(keys[1])
 end
 
-redis.register_function({
+register_function({
   function_name = 'turnlog_last_position', callback = last_given, flags = { 'no-writes' },
 })
-redis.register_function({ function_name = 'turnlog_revoke_run', callback = revoke_run, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_returned', callback = returned, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_drop_stale', callback = drop_stale, flags = { 'allow-oom' } })
-redis.register_function({
+register_function({ function_name = 'turnlog_revoke_run', callback = revoke_run, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_returned', callback = returned, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_drop_stale', callback = drop_stale, flags = { 'allow-oom' } })
+register_function({
   function_name = 'turnlog_prune_pending', callback = prune_pending, flags = { 'allow-oom' },
 })
-redis.register_function({ function_name = 'turnlog_admit_run', callback = admit_run, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_admit_run', callback = admit_run, flags = { 'allow-oom' } })

@@ -103,7 +103,7 @@ local function abandon(keys, args)
   return redis.call('DEL', keys[1])
 end
 
-redis.register_function('turnlog_load_begin', load_begin)
-redis.register_function('turnlog_load_install', load_install)
-redis.register_function({ function_name = 'turnlog_abandon', callback = abandon, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_peek', callback = peek, flags = { 'no-writes' } })
+register_function('turnlog_load_begin', load_begin)
+register_function('turnlog_load_install', load_install)
+register_function({ function_name = 'turnlog_abandon', callback = abandon, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_peek', callback = peek, flags = { 'no-writes' } })

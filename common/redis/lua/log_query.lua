@@ -15,4 +15,4 @@ local function log_query(keys, args)
   return position
 end
 
-redis.register_function('turnlog_log_query', log_query)
+register_function('turnlog_log_query', log_query)

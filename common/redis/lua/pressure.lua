@@ -181,5 +181,5 @@ local function pressure(keys)
   return reply
 end
 
-redis.register_function({ function_name = 'turnlog_set_bounds', callback = set_bounds, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_pressure', callback = pressure, flags = { 'no-writes' } })
+register_function({ function_name = 'turnlog_set_bounds', callback = set_bounds, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_pressure', callback = pressure, flags = { 'no-writes' } })

@@ -41,7 +41,7 @@ local function tell(keys, args)
   return 'ok'
 end
 
-redis.register_function('turnlog_tell', tell)
-redis.register_function({
+register_function('turnlog_tell', tell)
+register_function({
   function_name = 'turnlog_drop_conversation', callback = drop_conversation, flags = { 'allow-oom' },
 })

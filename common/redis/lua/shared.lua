@@ -8,6 +8,27 @@
 -- Titles, models, metadata, previews and creation times are JSON literals ("text", null, {…}) throughout,
 -- so that nothing here has to encode anything.
 
+-- On a cluster the last of KEYS, behind all others, is the guard `…}:-`, which never exists. While a slot moves
+-- key by key, Redis refuses a call of which a key is not there (TRYAGAIN), so it refuses every function before
+-- it has begun: what one reaches beside its KEYS may have moved already, and it would end half-way.
+local function unguarded(callback)
+  return function(keys, args)
+    if string.sub(keys[#keys], -3) == '}:-' then
+      keys[#keys] = nil
+    end
+    return callback(keys, args)
+  end
+end
+
+local function register_function(function_, callback)
+  if callback then
+    redis.register_function(function_, unguarded(callback))
+  else
+    function_.callback = unguarded(function_.callback)
+    redis.register_function(function_)
+  end
+end
+
 local FIELDS = {
   'title', 'model', 'metadata', 'created', 'modified', 'next', 'count', 'preview',
   'version', 'epoch', 'deleted', 'ids_from',

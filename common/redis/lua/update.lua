@@ -27,4 +27,4 @@ local function update(keys, args)
   return { 'ok', unpack(header_reply(h)) }
 end
 
-redis.register_function('turnlog_update', update)
+register_function('turnlog_update', update)

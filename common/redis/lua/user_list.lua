@@ -120,7 +120,7 @@ local function list_peek(keys, args)
   return pending_headers(args[1], keys[1])
 end
 
-redis.register_function({ function_name = 'turnlog_list_read', callback = list_read, flags = { 'allow-oom' } })
-redis.register_function('turnlog_list_begin', list_begin)
-redis.register_function('turnlog_list_install', list_install)
-redis.register_function({ function_name = 'turnlog_list_peek', callback = list_peek, flags = { 'no-writes' } })
+register_function({ function_name = 'turnlog_list_read', callback = list_read, flags = { 'allow-oom' } })
+register_function('turnlog_list_begin', list_begin)
+register_function('turnlog_list_install', list_install)
+register_function({ function_name = 'turnlog_list_peek', callback = list_peek, flags = { 'no-writes' } })

@@ -218,14 +218,14 @@ local function verify_log(keys, args)
   return { #found == tonumber(args[3]) and '1' or '0', page, silence == '' and '' or int(silence) }
 end
 
-redis.register_function({ function_name = 'turnlog_verify_look', callback = verify_look, flags = { 'no-writes' } })
-redis.register_function({
+register_function({ function_name = 'turnlog_verify_look', callback = verify_look, flags = { 'no-writes' } })
+register_function({
   function_name = 'turnlog_verify_look_user', callback = verify_look_user, flags = { 'no-writes' },
 })
-redis.register_function({ function_name = 'turnlog_verify_log', callback = verify_log, flags = { 'no-writes' } })
-redis.register_function({ function_name = 'turnlog_verify_settle', callback = verify_settle, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_verify_header', callback = verify_header, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_verify_ids', callback = verify_ids, flags = { 'allow-oom' } })
-redis.register_function({
+register_function({ function_name = 'turnlog_verify_log', callback = verify_log, flags = { 'no-writes' } })
+register_function({ function_name = 'turnlog_verify_settle', callback = verify_settle, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_verify_header', callback = verify_header, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_verify_ids', callback = verify_ids, flags = { 'allow-oom' } })
+register_function({
   function_name = 'turnlog_verify_user_pending', callback = verify_user_pending, flags = { 'allow-oom' },
 })

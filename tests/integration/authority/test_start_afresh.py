@@ -53,7 +53,7 @@ async def test_an_inspection_in_between_makes_it_begin_again(
     async def revoked_and_inspected(runs: Runs, moment: str) -> bool:
         revoked = await revoke(runs, moment)
         async with inspection(scene.settings, scene.pool) as other:
-            await other.admit(runs.ask)
+            await other.admit(scene.redis.client.call_together)
         return revoked
 
     async with inspection(scene.settings, scene.pool) as inspecting:
