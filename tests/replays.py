@@ -20,7 +20,7 @@ from tools.replay.run import Replay
 from tools.replay.tally import Tally
 
 ALICE, BOB, CAROL = UserId("alice"), UserId("bob"), UserId("carol")
-TABLES = ("conversations", "messages", "tombstones", "query_logs")
+TABLES = ("conversations", "messages", "tombstones", "removed_messages", "query_logs")
 Events = list[ConversationEvent | QueryLogged]
 
 

@@ -250,6 +250,9 @@ def _has(
         case MessageEdited():
             version = messages.get((*owned, event.message_id, event.sequence_number), -1)
             return version is None or version >= event.version
+        case MessageDeleted(version=0):
+            # Told again of a message that went with others (retelling.py): it has no tombstone of its own.
+            return messages.get((*owned, event.message_id, event.sequence_number), -1) is None
         case MessageDeleted() | ConversationTruncated():
             return not removed_numbers(event) or (*owned, event.version) in removals
         case _:
@@ -260,7 +263,7 @@ def _messages_of(event: ConversationEvent | QueryLogged) -> list[tuple[str, int]
     match event:
         case MessagesAppended():
             return [(str(parse_body(m.body)["id"]), m.sequence_number) for m in event.numbered]
-        case MessageEdited():
+        case MessageEdited() | MessageDeleted():
             return [(event.message_id, event.sequence_number)]
         case _:
             return []

@@ -145,4 +145,11 @@ MUTATIONS: Final = (
         TELLING + "test_an_empty_log_gets_what_makes_the_same_rows",
         of=(Promise.ONE_ORDER,),
     ),
+    Mutation(
+        "telling: verify takes what was told of a message that is gone for a lost event",
+        "common/postgres/audit.py",
+        "        case MessageDeleted(version=0):\n",
+        "        case MessageDeleted(version=-1):\n",
+        TELLING + "test_a_full_database_and_its_caches_do_not_notice",
+    ),
 )
