@@ -149,9 +149,10 @@ class AuthorityStore:
 
     async def settled(self, proofs: Sequence[tuple[Address, Proof]]) -> set[int]:
         """The indices of those that the record has."""
-        users, conversations = _columns(address for address, _ in proofs)
-        kinds, values = [proof.kind for _, proof in proofs], [proof.value for _, proof in proofs]
-        rows = await self._fetch("settled_proofs", users, conversations, kinds, values)
+        # As they come, each beside its conversation: a conversation has many.
+        rows = [(*address, proof.kind, proof.value) for address, proof in proofs]
+        columns = [[row[i] for row in rows] for i in range(4)]
+        rows = await self._fetch("settled_proofs", *columns)
         return {row["place"] for row in rows}
 
     async def record_users(self) -> int:

@@ -132,6 +132,15 @@ MUTATIONS: Final = (
         of=(Promise.READ_YOUR_WRITES, Promise.AWAY),
     ),
     Mutation(
+        "authority: a proof counts for whichever conversation stands beside it",
+        "common/postgres/authority.py",
+        "        rows = [(*address, proof.kind, proof.value) for address, proof in proofs]\n",
+        "        pairs = sorted({address for address, _ in proofs})\n"
+        "        rows = [(*a, p.kind, p.value) for a, (_, p) in zip(pairs, proofs, strict=False)]\n",
+        "tests/integration/authority/test_proofs.py::test_each_proof_is_of_its_own_conversation",
+        of=(Promise.READ_YOUR_WRITES, Promise.AWAY),
+    ),
+    Mutation(
         "authority: a lost reply leaves no trail",
         "common/authority/tracking.py",
         "            if not lost.outcome_unknown:\n",
