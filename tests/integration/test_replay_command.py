@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from common.domain.ids import Position, position_order
+from common.postgres.figures import read_committed_positions
 from common.postgres.migrations import migrate
 from common.postgres.writer import BatchWriter
 from common.settings import Settings
@@ -18,11 +20,14 @@ from tests.e2e.commands import run
 from tests.instances import turnlog
 from tests.persisters import running_persister
 from tests.record import NOW, pool_of
-from tests.replays import ALICE, all_rows, put_on_log, put_poison, rich_history
+from tests.replays import ALICE, all_rows, put_on_log, put_poison, replayed, rich_history
 from tests.stage import Stage, stage
 from tests.telling import all_settled, instance, length, quick
 from tests.waiting import wait_until
 from tools.paths import ROOT
+from tools.replay.from_log import LogSource
+from tools.replay.selection import Selection
+from tools.replay.targets import RecordTarget
 
 
 @pytest.fixture
@@ -124,6 +129,35 @@ async def test_the_record_is_told_on_its_own_log(scene: Stage, environment: dict
         assert await length(scene) > entries
         await all_settled(scene)
     assert await all_rows(scene.pool) == before
+
+
+async def test_an_emptied_redis_gets_the_record_for_whoever_reads_the_log(
+    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str, settings: Settings
+) -> None:
+    """Our own, with nothing in it any more: at positions after all that were ever given. Our PostgreSQL does
+    not notice, and another reader of the log can make the same rows of it."""
+    async with running_persister(quick(scene.settings)):
+        await all_settled(scene)
+    before = await all_rows(scene.pool)
+    given = await read_committed_positions(scene.pool)
+    await scene.redis.client.call("FLUSHALL")
+    command = ("replay", "--from", "record", "--to", "stream")
+    done = await asyncio.to_thread(run, *command, environment=environment)
+    assert done.returncode == 0, done.stderr
+    for committed in given:
+        events = scene.redis.keys.events(committed.partition)
+        [(first, _)] = await scene.redis.client.call("XRANGE", events, "-", "+", "COUNT", 1)
+        assert position_order(Position(first.decode())) > position_order(committed.position)
+    async with running_persister(quick(scene.settings)):
+        await all_settled(scene)
+    assert await all_rows(scene.pool) == before
+
+    await migrate(empty_postgres_dsn)
+    there = instance(settings, redis=settings.redis.dsn, postgres=empty_postgres_dsn)
+    async with pool_of(there) as other:
+        log = LogSource(scene.redis.client, scene.redis.keys, Selection())
+        await replayed(log, RecordTarget(BatchWriter(other), positions=False))
+        assert await all_rows(other) == before
 
 
 async def test_poison_is_in_the_exit_status(scene: Stage, environment: dict[str, str]) -> None:
