@@ -7,6 +7,7 @@ without the machine's environment leaking in. Only `load_settings` reads the env
 import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -140,14 +141,24 @@ class PostgresSettings(_Group):
 
 
 class IdentitySettings(_Group):
-    """Who the user of a request is."""
+    """Who the user of a request is; common/identity/safety.py refuses what would be unsafe."""
 
     jwt_secret: SecretStr | None = None
     jwt_algorithms: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = ("HS256",)
+    jwt_public_key_file: FilePath | None = None
+    jwt_jwks_url: str | None = None
+    jwt_jwks_cache_seconds: float = Field(default=300.0, ge=1)
+    jwt_jwks_stale_seconds: float = Field(default=86_400.0, ge=0)
+    jwt_jwks_refetch_seconds: float = Field(default=10.0, ge=0.1)
+    jwt_jwks_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
     jwt_audience: str = "turnlog"
+    jwt_service_audience: str = "turnlog-service"
     jwt_issuer: str = "turnlog"
     jwt_user_claim: str = "sub"
+    jwt_scope_claim: str = "scope"
     jwt_leeway_seconds: int = Field(default=30, ge=0, le=600)
+    sso_enabled: bool = False
+    sso_trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split_commas)] = ()
     local_test_client_id: str = "local-test-client"
     local_test_username: str = "local-test-user"
 

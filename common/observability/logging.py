@@ -53,6 +53,8 @@ def configure_logging(service: str, settings: ObservabilitySettings) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # It tells every request that we make, with its whole address.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def redact_secrets(logger: object, method: str, event: EventDict) -> EventDict:

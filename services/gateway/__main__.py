@@ -13,10 +13,10 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 
 from common.domain.errors import UnsafeConfiguration
+from common.identity.safety import refuse_unsafe_identity
 from common.observability.logging import configure_logging
 from common.runtime import exit_with_parent
 from common.settings import Settings, SettingsError, load_settings
-from services.gateway.identity.authenticator import make_authenticator
 from services.gateway.worker import SERVICE, load_worker
 
 WORKER_GRACE_SECONDS: Final = 10
@@ -63,7 +63,7 @@ def main() -> None:
 
 def _check(settings: Settings) -> None:
     """Refuse here, once and in one line, what every worker would refuse."""
-    make_authenticator(settings)
+    refuse_unsafe_identity(settings)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,10 @@ log = structlog.get_logger(__name__)
 
 
 class Line(NamedTuple):
-    """One request as it is logged: no address, no query, no content."""
+    """One request as it is logged: no address, no query, no content.
+
+    `service` acted for the user; `refused` is why nobody was let in.
+    """
 
     method: str
     path: str
@@ -41,6 +44,8 @@ class Line(NamedTuple):
     seconds: float
     request_id: str
     user: str | None
+    service: str | None
+    refused: str | None
 
     @property
     def important(self) -> bool:
@@ -78,6 +83,9 @@ class AccessLog:
             room -= 1
             fields = line._asdict()
             fields["ms"] = round(fields.pop("seconds") * 1000, 2)
+            for name in ("service", "refused"):
+                if fields[name] is None:
+                    del fields[name]
             log.info("request", **fields)
         if left_out:
             log.info("requests_not_listed", count=left_out, status="below 400")
@@ -97,6 +105,7 @@ class Surroundings:
         req.context.request_id = request_id
         req.context.started = perf_counter()
         req.context.caller = None
+        req.context.refused = None
         resp.set_headers(SECURITY_HEADERS)
         resp.set_header("X-Request-ID", request_id)
 
@@ -113,5 +122,7 @@ class Surroundings:
                 seconds=perf_counter() - req.context.started,
                 request_id=req.context.request_id,
                 user=caller.user_id if caller else None,
+                service=caller.service if caller else None,
+                refused=req.context.refused,
             )
         )

@@ -19,7 +19,9 @@ from services.gateway import problems
 from services.gateway.access import AccessLog, Surroundings
 from services.gateway.admission import Admission, refuse
 from services.gateway.identity.authenticator import Authenticator
+from services.gateway.identity.credentials import credentials_of
 from services.gateway.identity.principal import Principal
+from services.gateway.identity.refusals import insufficient_scope
 from services.gateway.operations import Bound, Call, Operation, Reply, operations_of, path_conversation
 from services.gateway.problems import Problem
 from services.gateway.queries import parse_query
@@ -104,8 +106,7 @@ def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float |
     no_parameters = described.query()
 
     async def respond(req: Request, resp: Response, conversation_id: str | None = None) -> None:
-        caller = None if described.public else _caller(req, authenticator)
-        req.context.caller = caller
+        caller = None if described.public else await _caller(req, authenticator, described)
         conversation = path_conversation(conversation_id) if conversation_id is not None else None
         parameters = parse_query(query, req) if req.query_string else no_parameters
         reply = await handler(Call(req, parameters, caller, conversation))
@@ -134,11 +135,16 @@ def _within(handler: Handler, seconds: float) -> Handler:
     return handle
 
 
-def _caller(req: Request, authenticator: Authenticator) -> Principal:
-    return authenticator.identify(req.get_header("Authorization"), req.get_header("Host"))
+async def _caller(req: Request, authenticator: Authenticator, described: Operation) -> Principal:
+    caller = await authenticator.identify(credentials_of(req.scope))
+    req.context.caller = caller
+    if not caller.may(described.scope):
+        raise insufficient_scope(described.scope)
+    return caller
 
 
-async def _problem(_: Request, resp: Response, problem: Problem, __: dict[str, Any]) -> None:
+async def _problem(req: Request, resp: Response, problem: Problem, __: dict[str, Any]) -> None:
+    req.context.refused = problem.reason
     resp.status = problem.kind.status
     resp.data = problem.to_json()
     resp.text = None

@@ -51,6 +51,8 @@ ME: Final[dict[str, Any]] = {
     "name": "alice",
     "identity": "token",
     "department": None,
+    "service": None,
+    "scopes": None,
     "mode": "local",
 }
 HEALTHY: Final[dict[str, Any]] = {"status": "ok", "checks": {}}

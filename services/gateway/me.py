@@ -32,6 +32,8 @@ class Me:
             "name": who.name,
             "identity": who.kind,
             "department": who.department,
+            "service": who.service,
+            "scopes": None if who.scopes is None else sorted(who.scopes),
             "mode": self._mode,
         }
         return Reply(200, to_json(body))

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from services.gateway import examples, problems
+from services.gateway.identity.credentials import ACT_FOR
 from services.gateway.operations import JSON, Bound, Operation, Success
 from services.gateway.problems import ProblemType
 from services.gateway.schemas import EXAMPLE_ID, ProblemDetails
@@ -119,9 +120,12 @@ def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _headers(described: Operation) -> list[Parameter | Reference]:
     text = {"type": "string"}
+    headers = dict(described.headers)
+    if not described.public:
+        headers[ACT_FOR] = f"With a service's token (scope `{described.scope}`): for whom, percent-encoded."
     return [
         Parameter.model_validate({"name": name, "in": "header", "description": why, "schema": text})
-        for name, why in described.headers.items()
+        for name, why in headers.items()
     ]
 
 
@@ -160,7 +164,7 @@ def problems_of(described: Operation) -> list[ProblemType]:
     """Every kind of problem an operation can end in, its own and those that its shape brings."""
     kinds = list(described.problems)
     if not described.public:
-        kinds += [problems.UNAUTHENTICATED, problems.UNAVAILABLE]
+        kinds += [problems.BAD_REQUEST, problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.UNAVAILABLE]
     if described.body is not None:
         kinds += [problems.NOT_JSON, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE]
     kinds += [problems.INVALID, problems.INTERNAL]

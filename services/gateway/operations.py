@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from common.checks.errors import FieldError
 from common.domain.ids import ConversationId, UserId, parse_conversation_id
+from common.identity.scopes import Scope
 from services.gateway.identity.principal import Principal
 from services.gateway.problems import ProblemType, invalid
 from services.gateway.queries import Query
@@ -23,6 +24,7 @@ from services.gateway.schemas import EXAMPLE_ID
 
 JSON: Final = "application/json"
 Q = TypeVar("Q", bound=Query)
+_SCOPES: Final = {"GET": Scope.READ, "POST": Scope.PUBLISH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `path` is a Falcon template; `public` needs no identity."""
+    """One method on one path. `path` is a Falcon template; `public` needs no identity.
+
+    A service's token needs `scope`; a user may do everything with what is theirs.
+    """
 
     method: str
     path: str
@@ -97,6 +102,7 @@ class Operation:
     description: str
     tag: str
     public: bool
+    scope: Scope
     query: type[Query]
     headers: Mapping[str, str]
     body: Body | None
@@ -116,8 +122,12 @@ def operation(
     headers: Mapping[str, str] | None = None,
     problems: tuple[ProblemType, ...] = (),
     public: bool = False,
+    scope: Scope | None = None,
 ) -> Callable[[Handler[Q]], Handler[Q]]:
-    """Make a resource's method an operation; its docstring becomes the description."""
+    """Make a resource's method an operation; its docstring becomes the description.
+
+    Without a `scope` a GET needs `read`, a POST `publish`, and what changes or deletes `admin`.
+    """
 
     def mark(handler: Handler[Q]) -> Handler[Q]:
         described = Operation(
@@ -128,6 +138,7 @@ def operation(
             description=inspect.getdoc(handler) or "",
             tag=tag,
             public=public,
+            scope=scope or _SCOPES.get(method, Scope.ADMIN),
             query=query,
             headers=headers or {},
             body=body,

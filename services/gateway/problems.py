@@ -49,6 +49,7 @@ class ProblemType:
 BAD_REQUEST = ProblemType(400, "bad-request", "The request is not understood")
 NOT_JSON = ProblemType(400, "not-json", "The body is not JSON")
 UNAUTHENTICATED = ProblemType(401, "unauthenticated", "Who you are is not known")
+FORBIDDEN = ProblemType(403, "forbidden", "You may not do this")
 NOT_FOUND = ProblemType(404, "not-found", "There is nothing here")
 CONVERSATION_NOT_FOUND = ProblemType(404, "conversation-not-found", "There is no such conversation")
 MESSAGE_NOT_FOUND = ProblemType(404, "message-not-found", "There is no such message")
@@ -70,6 +71,7 @@ PROBLEM_TYPES: Final = (
     BAD_REQUEST,
     NOT_JSON,
     UNAUTHENTICATED,
+    FORBIDDEN,
     NOT_FOUND,
     CONVERSATION_NOT_FOUND,
     MESSAGE_NOT_FOUND,
@@ -87,7 +89,10 @@ PROBLEM_TYPES: Final = (
 
 
 class Problem(Exception):
-    """A request that ends in an error reply. `detail` and `errors` are shown to the client."""
+    """A request that ends in an error reply. `detail`, `errors` and `reason` are shown to the client.
+
+    `reason` is the class of a refusal for programs, where one status has several.
+    """
 
     def __init__(
         self,
@@ -96,12 +101,14 @@ class Problem(Exception):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(detail or kind.title)
         self.kind = kind
         self.detail = detail
         self.errors = errors
         self.headers = dict(headers or {})
+        self.reason = reason
 
     def to_json(self) -> bytes:
         """The reply's body."""
@@ -112,6 +119,8 @@ class Problem(Exception):
         }
         if self.detail:
             members["detail"] = self.detail
+        if self.reason:
+            members["reason"] = self.reason
         if self.errors:
             members["errors"] = [{"field": e.field, "message": e.message} for e in self.errors]
         return to_json(members)

@@ -120,8 +120,10 @@ class Me(BaseModel):
 
     user_id: str
     name: str
-    identity: str = Field(description="`test-user` or `token`.")
+    identity: str = Field(description="`test-user`, `token`, `sso` or `service`.")
     department: str | None
+    service: str | None = Field(description="The service that acts for this user, if one does.")
+    scopes: list[str] | None = Field(description="What the service may do; null: you may do everything.")
     mode: str
 
 
@@ -148,4 +150,5 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str | None = None
+    reason: str | None = Field(default=None, description="Why nobody was let in, for programs.")
     errors: list[ProblemError] | None = None

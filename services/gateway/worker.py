@@ -28,7 +28,7 @@ from services.gateway.admission import Admission
 from services.gateway.app import App, create_app
 from services.gateway.conversations import Conversations
 from services.gateway.health import Health, Probe
-from services.gateway.identity.authenticator import make_authenticator
+from services.gateway.identity.authenticator import Authenticator, open_authenticator
 from services.gateway.lifespan import Lifespan, in_background
 from services.gateway.me import Me
 from services.gateway.messages import Messages
@@ -62,8 +62,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
             await stack.enter_async_context(in_background(work))
         open_parts = _with_log if settings.uses_redis else _without_log
         parts, probes = await open_parts(settings, stack, pool, store)
-        health = Health({**probes, "postgres": store_probe(store)})
-        yield create_gateway(settings, parts, health, access_log)
+        authenticator, key_probes = await stack.enter_async_context(open_authenticator(settings))
+        health = Health({**probes, "postgres": store_probe(store), **key_probes})
+        yield create_gateway(settings, parts, health, authenticator, access_log)
 
 
 async def _with_log(
@@ -96,7 +97,9 @@ async def _without_log(
     return await stack.enter_async_context(opening), {}
 
 
-def create_gateway(settings: Settings, parts: Parts, health: Health, access_log: AccessLog) -> App:
+def create_gateway(
+    settings: Settings, parts: Parts, health: Health, authenticator: Authenticator, access_log: AccessLog
+) -> App:
     """The application over what is connected."""
     limits = settings.limits
     resources: list[object] = [
@@ -113,7 +116,7 @@ def create_gateway(settings: Settings, parts: Parts, health: Health, access_log:
     resources.append(Pages(resources))
     return create_app(
         resources,
-        make_authenticator(settings),
+        authenticator,
         access_log,
         admission=Admission(settings.gateway, longest_body=limits.max_body_bytes),
         read_seconds=settings.gateway.store_deadline_seconds,

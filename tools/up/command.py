@@ -12,6 +12,7 @@ import typer
 import uvloop
 from pydantic import SecretStr
 
+from common.domain.errors import UnsafeConfiguration
 from common.postgres.migrations import migrate
 from common.runtime import STOP_SIGNALS, exit_with_parent
 from common.settings import PostgresSettings, RedisSettings, Settings, load_settings
@@ -43,6 +44,8 @@ def up(
     settings = settings.model_copy(update={"gateway": gateway.model_copy(update=changes)})
     _make_private_directory(data_dir)
     with instance_lock(data_dir):
+        settings = _with_secret(settings, data_dir)
+        _refuse_unsafe(settings)
         # Tests and benchmarks start instances, too, and must not leave one behind when they are killed.
         exit_with_parent(grace_seconds=_ORPHAN_GRACE_SECONDS)
         uvloop.run(_Up(settings, data_dir).run())
@@ -95,7 +98,7 @@ class _Up:
             url=url_of(host, port),
             redis_url=servers.redis_url,
             database_url=servers.database_url,
-            jwt_secret=self._jwt_secret(),
+            jwt_secret=_secret_of(self._settings),
         )
         stages = [["persister", "cache_builder"], ["gateway"]] if servers.redis_url else [["gateway"]]
         await supervisor.start_services(stages, self._environment(instance, port))
@@ -104,18 +107,17 @@ class _Up:
         print(f"ready {instance.url}", flush=True)
 
     def _environment(self, instance: Instance, port: int) -> dict[str, str]:
+        key_file = self._settings.identity.jwt_public_key_file
         return {
             **os.environ,
             **instance.environment(),
+            # The services run in another directory.
+            **({"JWT_PUBLIC_KEY_FILE": str(key_file.resolve())} if key_file else {}),
             "GATEWAY_PORT": str(port),
             "GATEWAY_WORKERS": str(self._settings.gateway.workers),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
-
-    def _jwt_secret(self) -> str:
-        given = self._settings.identity.jwt_secret
-        return given.get_secret_value() if given else kept_secret(self._data_dir, "jwt")
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -135,6 +137,31 @@ def report(text: str) -> None:
     """Say something to whoever watches the terminal. Nobody may be watching any more."""
     with contextlib.suppress(OSError, ValueError):
         print(f"turnlog: {text}", file=sys.stderr, flush=True)
+
+
+def _with_secret(settings: Settings, data_dir: Path) -> Settings:
+    """`settings` with a secret that signs tokens: the one given, or this instance's own."""
+    if settings.identity.jwt_secret is not None:
+        return settings
+    secret = SecretStr(kept_secret(data_dir, "jwt"))
+    return settings.model_copy(
+        update={"identity": settings.identity.model_copy(update={"jwt_secret": secret})}
+    )
+
+
+def _secret_of(settings: Settings) -> str:
+    secret = settings.identity.jwt_secret
+    return secret.get_secret_value() if secret else ""
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    """Refuse, before anything is started, what the gateway would refuse at the end of the start."""
+    from common.identity.safety import refuse_unsafe_identity  # noqa: PLC0415 - as in tools/token.py
+
+    try:
+        refuse_unsafe_identity(settings)
+    except UnsafeConfiguration as error:
+        raise CommandError(str(error)) from None
 
 
 async def _migrate(servers: Servers) -> None:
