@@ -97,6 +97,7 @@ class Issuer:
     keys: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     asked: int = 0
     answer: Answer | None = None
+    serving: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     @property
     def url(self) -> str:
@@ -109,15 +110,23 @@ class Issuer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            if self.answer is not None:
-                await self.answer(writer)
-            else:
-                writer.write(http_reply(json.dumps({"keys": self.keys}).encode()))
-            await writer.drain()
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                if self.answer is not None:
+                    await self.answer(writer)
+                else:
+                    writer.write(http_reply(json.dumps({"keys": self.keys}).encode()))
+                await writer.drain()
+        finally:
+            self.serving.discard(task)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def http_reply(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
@@ -136,3 +145,7 @@ async def running_issuer(port: int = 0) -> AsyncGenerator[Issuer]:
         yield issuer
     finally:
         server.close()
+        left = [*issuer.serving]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -22,10 +23,12 @@ def fetcher(url: str, *, timeout_seconds: float) -> Fetch:
     Every connection is a new one, and closed: a fetch is rare, and what waits between two may be half-open.
     """
 
+    trusted = httpx.create_ssl_context()  # here, once: it reads a large file
+
     async def fetch() -> KeySet:
         try:
             async with asyncio.timeout(timeout_seconds):
-                return parse_key_set(await _body(url, timeout_seconds))
+                return parse_key_set(await _body(url, trusted, timeout_seconds))
         except TimeoutError:
             raise KeySetUnavailable(f"no answer within {timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -34,13 +37,13 @@ def fetcher(url: str, *, timeout_seconds: float) -> Fetch:
     return fetch
 
 
-async def _body(url: str, timeout_seconds: float) -> bytes:
+async def _body(url: str, trusted: ssl.SSLContext, timeout_seconds: float) -> bytes:
     # A redirect is refused, not followed: it would let whoever answers choose where the keys come from.
     # A compressed answer could be a thousand times what was counted on the way.
     headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
     async with (
-        httpx.AsyncClient(follow_redirects=False, timeout=timeout_seconds, headers=headers) as client,
-        client.stream("GET", url) as reply,
+        httpx.AsyncClient(verify=trusted, timeout=timeout_seconds, follow_redirects=False) as client,
+        client.stream("GET", url, headers=headers) as reply,
     ):
         if reply.status_code != 200:
             raise KeySetUnavailable(f"answered with status {reply.status_code}")
