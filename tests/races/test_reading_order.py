@@ -90,10 +90,11 @@ async def test_conversations_that_are_committed_meanwhile_are_listed(
     scene: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By cursor and by page, where the cached list does not go far enough."""
-    made = [await scene.conversation() for _ in range(60)]
     listing = scene.parts.listing
+    assert (await listing.after_cursor(ALICE, limit=1)).items == []  # a cached list, to be cut by what comes
     answers = afterwards(monkeypatch, scene.store, "conversations", lambda: persist(scene))
 
+    made = [await scene.conversation() for _ in range(60)]
     by_cursor = await listing.after_cursor(ALICE, limit=100)
     assert (len(by_cursor.items), len(answers)) == (len(made), 1)
 
