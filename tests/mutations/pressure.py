@@ -109,8 +109,9 @@ MUTATIONS: Final = (
     Mutation(
         "pressure: bounds are set at the start alone",
         "common/redis/pressure.py",
-        "                await self.set_bounds()\n",
-        "                if not self._refusing:\n                    await self.set_bounds()\n",
+        "            await self._set_bounds(partition)\n            self._say(",
+        "            if partition not in self._refusing:\n                await self._set_bounds(partition)\n"
+        "            self._say(",
         PRESSURE + "test_the_bounds_come_back_with_a_redis_that_was_emptied",
         of=(Promise.PRESSURE,),
     ),

@@ -69,7 +69,7 @@ MUTATIONS: Final = (
     Mutation(
         "replay: its own log is taken for another one",
         "tools/replay/elsewhere.py",
-        "        if await _run(client) == await _own_run(settings):\n",
+        "        if await _runs(client) & await _own_runs(settings):\n",
         "        if False:\n",
         COMMAND + "test_the_own_redis_is_no_other_log",
         of=(Promise.ONE_ROW,),
@@ -132,7 +132,7 @@ MUTATIONS: Final = (
     Mutation(
         "telling: a log that came back older is written to before it is inspected",
         "tools/replay/elsewhere.py",
-        "        if await is_overdue(ask, keys, await run_of(ask)):\n",
+        "        if await is_overdue(ask, keys, await served_by(ask, keys, clustered=clustered)):\n",
         "        if False:\n",
         TELLING + "test_a_log_that_was_not_inspected_since_its_restart_is_not_written_to",
         of=(Trap.OLDER_REDIS,),

@@ -21,9 +21,21 @@ HISTORY_PY: Final = "common/history.py"
 DELETE_LUA: Final = "common/redis/lua/delete.lua"
 
 _PEEK: Final = "            pending = await self._pending(user, conversation)\n"
-_BY_NUMBER: Final = "            stored = await self._store.messages_by_number(user, conversation, missing)\n"
-_UNCACHED_PEEK: Final = "        header, events = await self._cache.peek(user, conversation)\n"
-_UNCACHED_LOAD: Final = "        loaded = await self._store.load(user, conversation, self._length)\n"
+_BY_NUMBER: Final = """            stored, pending = await self._store.read_beside(
+                user,
+                conversation,
+                %s,
+                lambda queries, _: queries.messages_by_number(user, conversation, missing),
+            )
+"""
+_PAGE: Final = "        (merged, total), _ = await self._store.read_beside(user, conversation, %s, read)\n"
+_PAGE_PENDING_LAST: Final = """        pending = await self._pending(user, conversation)
+        merged, total = [*merged, *pending.bodies.values()], total + len(pending.bodies)
+"""
+_UNCACHED_PEEK: Final = """        header, events = await self._cache.peek(user, conversation)
+        pending = pending_messages(events)
+"""
+_UNCACHED_LOAD: Final = "        loaded = await self._store.load(user, conversation, self._length%s)\n"
 _LIST_PEEK: Final = "        pending = await self._cache.list_peek(user)\n"
 _LIST_STORED: Final = """        stored = await self._store.conversations(
             user,
@@ -88,30 +100,24 @@ MUTATIONS: Final = (
     Mutation(
         "pending vs PostgreSQL: the other way round, for a page of a conversation with gaps",
         HISTORY_PY,
-        "        stored = await self._store.slice(\n            user,\n            conversation,\n"
-        "            offset=start,\n            limit=offset + page_size - start,\n"
-        "            excluding=touched,\n            descending=descending,\n        )\n",
-        "        stored = await self._store.slice(\n            user,\n            conversation,\n"
-        "            offset=0,\n            limit=offset + page_size,\n"
-        "            excluding=[],\n            descending=descending,\n        )\n"
-        "        pending = await self._pending(user, conversation)\n"
-        "        added = [pending.bodies[number] for number in sorted(pending.bodies, reverse=descending)]\n",
+        _PAGE % "pending",
+        _PAGE % "pending_messages([])" + _PAGE_PENDING_LAST,
         MEANWHILE + "[page]",
         of=(Promise.READ_YOUR_WRITES, Trap.PENDING_FIRST),
     ),
     Mutation(
         "pending vs PostgreSQL: the other way round, for single messages",
         HISTORY_PY,
-        _PEEK + _BY_NUMBER,
-        _BY_NUMBER + _PEEK,
+        _PEEK + _BY_NUMBER % "pending",
+        _BY_NUMBER % "pending_messages([])" + _PEEK,
         MEANWHILE + "[by_number]",
         of=(Promise.READ_YOUR_WRITES, Trap.PENDING_FIRST),
     ),
     Mutation(
         "pending vs PostgreSQL: the other way round, past the cache",
         "common/rebuild.py",
-        _UNCACHED_PEEK + _UNCACHED_LOAD,
-        _UNCACHED_LOAD + _UNCACHED_PEEK,
+        _UNCACHED_PEEK + _UNCACHED_LOAD % ", pending",
+        _UNCACHED_LOAD % "" + _UNCACHED_PEEK,
         MEANWHILE + "[uncached]",
         of=(Promise.READ_YOUR_WRITES, Trap.PENDING_FIRST),
     ),
@@ -206,8 +212,8 @@ MUTATIONS: Final = (
     Mutation(
         "a lost connection's commands are said to have done nothing",
         "common/redis/client.py",
-        '({type(error).__name__})", outcome_unknown=True)',
-        '({type(error).__name__})")',
+        'was lost ({type(error).__name__})", outcome_unknown=True\n',
+        'was lost ({type(error).__name__})"\n',
         "tests/integration/test_redis_client.py::test_a_cut_connection_fails_what_is_under_way_as_unknown",
         of=(Promise.ONE_ROW, Trap.RETRIES),
     ),

@@ -63,8 +63,8 @@ async def _uncached(scene: Stage, conversation: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("asked", "read", "expected"),
     [
-        ("slice", _page, [0, 1, 2, 3, 4, 5]),
-        ("messages_by_number", _by_number, [0, 1, 2, 3, 4, 5]),
+        ("read_beside", _page, [0, 1, 2, 3, 4, 5]),
+        ("read_beside", _by_number, [0, 1, 2, 3, 4, 5]),
         ("load", _uncached, [4, 5]),
     ],
     ids=["page", "by_number", "uncached"],
