@@ -32,12 +32,21 @@ class Holder(StrEnum):
     RETURNING = "returning"
 
 
+_WAITING: Final = (
+    "The latest of this conversation may be in Redis only, which is away: it is answered when Redis is back"
+)
+_WAITING_LIST: Final = (
+    "The latest of one of these conversations may be in Redis only, which is away: the list is answered when "
+    "Redis is back, the other conversations are now"
+)
+
+
 class AuthorityMoved(TurnlogError):
     """A change or a read in the record, while the record has not the say."""
 
 
 class AwaitsLog(StoreUnavailable):
-    """Events of this conversation may be on the log only, and the log is away."""
+    """Events of this conversation may be on the log only, and the log is away. Its text is for clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +208,19 @@ async def guard_read(connection: Connection, user: UserId, conversation: Convers
     Raises AuthorityMoved; AwaitsLog where the conversation (without one: any of the user's) may have events
     on the log only.
     """
-    _check(await connection.fetchrow(statement("authority_guard_read"), user, conversation))
+    _check(await connection.fetchrow(statement("authority_guard_read"), user, conversation), conversation)
 
 
 async def guard_change(connection: Connection, user: UserId, conversation: ConversationId | None) -> None:
     """First in the transaction of a change of the record; as `guard_read`. The say then stays for it."""
-    _check(await connection.fetchrow(statement("authority_guard_change"), user, conversation))
+    _check(await connection.fetchrow(statement("authority_guard_change"), user, conversation), conversation)
 
 
-def _check(row: asyncpg.Record | None) -> None:
+def _check(row: asyncpg.Record | None, conversation: ConversationId | None) -> None:
     if row is None or row["holder"] != Holder.RECORD:
         raise AuthorityMoved("the record has not the say")
     if row["unsettled"]:
-        raise AwaitsLog("events of this conversation are on the log, which is away", retry_after=5.0)
+        raise AwaitsLog(_WAITING_LIST if conversation is None else _WAITING, retry_after=5.0)
 
 
 def _term(row: asyncpg.Record) -> Term:

@@ -28,6 +28,7 @@ from common.domain.errors import (
     Overloaded,
     TurnlogError,
 )
+from common.postgres.authority import AwaitsLog
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -146,7 +147,7 @@ def _about(kind: ProblemType, field: str, message: str) -> Problem:
 
 def _busy(error: TurnlogError) -> Problem:
     seconds = math.ceil(error.retry_after) if isinstance(error, Busy) else 1
-    detail = str(error) if isinstance(error, Overloaded) else "Try again shortly"
+    detail = str(error) if isinstance(error, (Overloaded, AwaitsLog)) else "Try again shortly"
     return Problem(UNAVAILABLE, detail, headers={"Retry-After": str(max(1, seconds))})
 
 

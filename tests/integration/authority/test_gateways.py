@@ -140,8 +140,11 @@ async def test_a_conversation_whose_last_message_is_on_the_log_only_waits(
             refused = await client.get(f"{URL}/{waiting}/messages")
             assert refused.status_code == 503
             assert refused.headers["Retry-After"]
+            assert "answered when Redis is back" in refused.json()["detail"]
             assert (await client.post(f"{URL}/{waiting}/messages", json=message("no"))).status_code == 503
-            assert (await client.get(URL)).status_code == 503
+            no_list = await client.get(URL)
+            assert no_list.status_code == 503
+            assert "the other conversations are now" in no_list.json()["detail"]
 
         pair.find_redis()
         await pair.can_append(settled, position=True)
