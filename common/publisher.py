@@ -79,7 +79,7 @@ class Publisher:
             except Cold:
                 creation = await self._right_to_create(user, conversation, state)
             except LogUnavailable as lost:
-                _once_more(lost, repeatable)
+                _once_more(lost, repeatable and self._log.worth_repeating)
                 repeatable, creation = False, None
             else:
                 # A fresh id that "exists" is our own, from a try whose reply was lost.
@@ -202,7 +202,7 @@ class Publisher:
                 found = await self._compare(user, conversation, messages, taken.numbers)
                 checked = Checked(checked.below, {**checked.known, **found})
             except LogUnavailable as lost:
-                _once_more(lost, repeatable)
+                _once_more(lost, repeatable and self._log.worth_repeating)
                 # Nothing is fresh the second time: the first may have been carried out.
                 repeatable, checked = False, NOTHING_CHECKED
                 creation = creation and Creation("", creation.state)

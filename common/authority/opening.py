@@ -76,6 +76,7 @@ async def open_switched(
             name=session_name(name),
             drop_caches=inspecting.start_afresh,
         )
+        log.away = lambda: session.log_is_away
         switch = Switch(session, logged, record)
         conversations = Conversations(
             publisher=SwitchingPublisher(switch),

@@ -69,6 +69,12 @@ class LogSession:
         """Who has the say, as far as this process knows."""
         return self._holder
 
+    @property
+    def log_is_away(self) -> bool:
+        """Whether this process has not reached the log for so long that it would give it up."""
+        away = self._log_away_since
+        return away is not None and self._now() - away >= self._timing.outage
+
     @contextmanager
     def on_log(self) -> Generator[UUID]:
         """Around each use of the log and its caches; what it gives is for `confirm`. Raises ChangingOver
@@ -165,8 +171,7 @@ class LogSession:
         if self._proposed and term.number > self._proposed.number:
             # Somebody reaches the log: it is this process that does not.
             self._proposed, self._not_before = None, now + self._timing.objection
-        away = self._log_away_since
-        if away is not None and now - away >= self._timing.outage and now >= self._not_before:
+        if self.log_is_away and now >= self._not_before:
             self._proposed = Term(Holder.LEAVING, term.number + 1)
             if await self._store.move(term, Holder.LEAVING):
                 log.warning("log_out_of_reach", consequence="the record takes over if all agree")

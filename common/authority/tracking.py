@@ -36,6 +36,12 @@ class TrackingLog(EventLog):
     ) -> None:
         super().__init__(functions, keys, settings)
         self._unsettled = unsettled
+        self.away: Callable[[], bool] = lambda: False
+        """Whether the log is out of reach by now; whoever knows says so."""
+
+    @property
+    def worth_repeating(self) -> bool:
+        return not self.away()
 
     # All that this adds is told by user and conversation: the rest of what is said to the log goes through.
 

@@ -41,6 +41,7 @@ CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
 """How a connection fails. RuntimeError is uvloop's, for a write at the moment when the peer has reset it."""
 
 _NOT_READY: Final = (ReadOnlyError, BusyLoadingError, MasterDownError, ClusterDownError, TryAgainError)
+_SHORTEST_WAIT_SECONDS: Final = 0.01
 REFUSED_SECONDS: Final = 0.1
 """How long a refused client does not even connect again: its callers may be many."""
 # Typed by hiredis as if a command had one word.
@@ -251,9 +252,13 @@ class RedisClient(Client):
     async def _watch(self, connection: Connection) -> None:
         """Give a connection up on which a reply is long due."""
         loop = asyncio.get_running_loop()
+        left = self._response_timeout
         while True:
-            await asyncio.sleep(self._response_timeout / 4)
-            if self._in_flight and loop.time() - self._last_progress > self._response_timeout:
+            # No longer than what is left of it: who waits for the reply waits for the end of this, too.
+            await asyncio.sleep(min(max(left, _SHORTEST_WAIT_SECONDS), self._response_timeout / 4))
+            silent = loop.time() - self._last_progress if self._in_flight else 0.0
+            left = self._response_timeout - silent
+            if left < 0:
                 log.warning("redis_silent", seconds=self._response_timeout)
                 _abort(connection)
                 return

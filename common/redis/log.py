@@ -92,6 +92,11 @@ class EventLog:
         self._keys = keys
         self._settings = settings
 
+    @property
+    def worth_repeating(self) -> bool:
+        """Whether a call whose reply was lost may be answered if it is made again at once."""
+        return True
+
     async def append(
         self,
         user: UserId,

@@ -21,6 +21,7 @@ from common.domain.paging import Window
 from common.domain.publishing import Idempotency
 from common.redis.client import Argument
 from common.redis.group import Refusal
+from common.redis.log import EventLog
 from common.settings import Settings
 from tests.keeping import with_redis
 from tests.persisting import go_cold, persist
@@ -351,6 +352,19 @@ async def test_what_only_redis_lost_is_rebuilt_from_pending_events(scene: Stage)
     await scene.append(conversation, "goes on")
 
     assert await scene.numbers(conversation) == [0, 1, 2, 3]
+
+
+@with_redis
+async def test_a_lost_reply_is_not_asked_for_again_where_the_log_is_out_of_reach(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has found that out already answers at once: the record takes over when nothing is under way."""
+    conversation = await scene.conversation()
+    monkeypatch.setattr(EventLog, "worth_repeating", False)
+    await _lose_next_reply(scene, then=None)
+    with pytest.raises(LogUnavailable) as lost:
+        await scene.append(conversation, "a")
+    assert lost.value.outcome_unknown
 
 
 async def _lose_next_reply(scene: Stage, *, then: Callable[[], Awaitable[None]] | None) -> None:

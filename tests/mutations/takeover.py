@@ -105,4 +105,22 @@ MUTATIONS: Final = (
         PAGES + "test_readers_are_told_of_large_entries_before_they_read_them",
         of=(Promise.PRESSURE,),
     ),
+    Mutation(
+        "frozen Redis: a call whose reply is lost is made again on a log that is away",
+        "common/publisher.py",
+        "                _once_more(lost, repeatable and self._log.worth_repeating)\n"
+        "                # Nothing is fresh",
+        "                _once_more(lost, repeatable)\n                # Nothing is fresh",
+        "tests/integration/test_publisher.py"
+        "::test_a_lost_reply_is_not_asked_for_again_where_the_log_is_out_of_reach",
+        of=(Promise.AWAY,),
+    ),
+    Mutation(
+        "frozen Redis: a session does not say that the log is away",
+        "common/authority/session.py",
+        "        return away is not None and self._now() - away >= self._timing.outage\n",
+        "        return False\n",
+        "tests/integration/authority/test_session.py::test_a_log_that_is_out_of_reach_is_not_asked_again",
+        of=(Promise.AWAY,),
+    ),
 )

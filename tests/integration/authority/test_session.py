@@ -227,6 +227,19 @@ async def _somebody_waits_for_a_lock(pool: Pool) -> bool:
     return await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
 
 
+async def test_a_log_that_is_out_of_reach_is_not_asked_again(settings: Settings, pool: Pool) -> None:
+    """A frozen Redis takes the time-out of a reply, not that of a new connection after it as well: what is
+    under way there ends first, and only then the record takes over."""
+    patient = replace(QUICK, outage=0.3)
+    async with process(settings, pool, timing=patient) as one:
+        assert one.log.worth_repeating
+        one.log.away = lambda: one.session.log_is_away
+        one.link.swallow(Direction.REPLIES)
+        await wait_until(lambda: not one.log.worth_repeating)
+        one.link.heal()
+        await wait_until(lambda: one.log.worth_repeating)
+
+
 async def test_a_process_that_was_forgotten_finds_out_before_it_answers(
     settings: Settings, pool: Pool
 ) -> None:
