@@ -31,10 +31,9 @@ CLIENTS: Final = 12
 
 @dataclass(frozen=True)
 class Instance:
-    """Two gateways, a persister and a builder, and what is written down of them."""
+    """Two gateways, and what is written down of them."""
 
     gateways: list[RunningGateway]
-    redis: RedisParts
     settings: Settings
     recorder: Recorder
 
@@ -60,8 +59,13 @@ class Instance:
         stop.set()
         await working
         self.recorder.flush()
-        for user in self.users:
-            await wait_settled(self.redis, user)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Return when PostgreSQL has all that was answered: at once, without Redis."""
+
+    async def drop_caches(self) -> None:
+        """Take away every key that may expire: none, without Redis."""
 
     @property
     def urls(self) -> list[str]:
@@ -77,12 +81,6 @@ class Instance:
         token_for = self.gateways[0].token
         await read_finally(self.urls, token_for=token_for, recorder=self.recorder, operations=operations)
 
-    async def drop_caches(self) -> None:
-        """Take away every key that may expire."""
-        for key in await self.redis.client.call("KEYS", "*"):
-            if await self.redis.client.call("PTTL", key) >= 0:
-                await self.redis.client.call("DEL", key)
-
     async def verdict(self) -> Verdict:
         """What the checker says of all of it."""
         record = await load_record(self.settings.postgres.dsn, self.users)
@@ -95,8 +93,24 @@ class Instance:
         return UserId(longest.user), ConversationId(longest.id), longest.messages[-1].tag
 
 
+@dataclass(frozen=True)
+class InstanceWithRedis(Instance):
+    """A persister and a builder, too."""
+
+    redis: RedisParts
+
+    async def settle(self) -> None:
+        for user in self.users:
+            await wait_settled(self.redis, user)
+
+    async def drop_caches(self) -> None:
+        for key in await self.redis.client.call("KEYS", "*"):
+            if await self.redis.client.call("PTTL", key) >= 0:
+                await self.redis.client.call("DEL", key)
+
+
 @asynccontextmanager
-async def instance(settings: Settings, directory: Path) -> AsyncGenerator[Instance]:
+async def instance(settings: Settings, directory: Path) -> AsyncGenerator[InstanceWithRedis]:
     """All services in this process, on real servers."""
     stop = asyncio.Event()
     settings = settings.model_copy(update={"persister": QUICK})
@@ -109,15 +123,24 @@ async def instance(settings: Settings, directory: Path) -> AsyncGenerator[Instan
         building = asyncio.create_task(cache_builder(settings, stop))
         try:
             with Recorder(directory / "history.jsonl") as recorder:
-                yield Instance([first, second], redis, settings, recorder)
+                yield InstanceWithRedis([first, second], settings, recorder, redis)
         finally:
             stop.set()
             await building
 
 
-async def test_a_system_without_faults_breaks_no_promise(settings: Settings, tmp_path: Path) -> None:
+@asynccontextmanager
+async def instance_alone(settings: Settings, directory: Path) -> AsyncGenerator[Instance]:
+    """The gateways in this process, on PostgreSQL alone."""
+    async with running_gateway(settings) as first, running_gateway(settings) as second:
+        with Recorder(directory / "history.jsonl") as recorder:
+            yield Instance([first, second], settings, recorder)
+
+
+async def test_a_system_without_faults_breaks_no_promise(kept: Settings, tmp_path: Path) -> None:
     """Every kind of call was made and answered, and the checker has looked at all of it."""
-    async with instance(settings, tmp_path) as running:
+    opened = instance if kept.uses_redis else instance_alone
+    async with opened(kept, tmp_path) as running:
         await running.work(operations=1000)
         await running.read_all()
         await running.drop_caches()
