@@ -66,9 +66,7 @@ class Authenticator:
 
     async def _from_proxy(self, found: Credentials) -> Principal:
         if self._proxies is None:
-            raise unauthenticated(
-                Reason.SSO_NOT_ACCEPTED, "Headers do not say who somebody is here", field=SSO_ID
-            )
+            raise unauthenticated(Reason.SSO_NOT_ACCEPTED, "SSO headers are not accepted here", field=SSO_ID)
         named = self._proxies.identify(found)
         if found.authorization is None:
             return named

@@ -143,7 +143,10 @@ def _keys() -> list[Forgery]:
     ]
     confused = [
         _signed(
-            f"HS256 with the public {what}", Reason.SIGNATURE, {"alg": "HS256", "kid": key_id}, hs256(secret)
+            f"HS256 with the public {key_id} {what}",
+            Reason.SIGNATURE,
+            {"alg": "HS256", "kid": key_id},
+            hs256(secret),
         )
         for key_id, key in (("rsa", RSA), ("elliptic", ELLIPTIC))
         for what, secret in (

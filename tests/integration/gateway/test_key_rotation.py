@@ -186,9 +186,22 @@ async def _no_http(writer: asyncio.StreamWriter) -> None:
 async def test_a_bad_answer_ends_soon_and_changes_nothing(issuer: Issuer, answer: Answer, said: str) -> None:
     """No redirect is followed, no answer is longer or takes longer than its bound."""
     issuer.answer = answer
-    with pytest.raises(KeySetUnavailable, match=said):
-        await fetcher(issuer.url, timeout_seconds=0.5)()
+    async with asyncio.timeout(10):
+        with pytest.raises(KeySetUnavailable, match=said):
+            await fetcher(issuer.url, timeout_seconds=0.5)()
     assert issuer.asked == 1
+
+
+async def test_a_key_set_of_this_machine_is_not_asked_for_through_a_proxy(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes over http, and a proxy could put in keys of its own."""
+    async with running_issuer() as proxy:
+        proxy.publish(proxys=NEW)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        assert list(await fetcher(issuer.url, timeout_seconds=5)()) == [("RS256", "old")]
+        assert proxy.asked == 0
 
 
 async def test_nobody_is_there() -> None:

@@ -87,8 +87,9 @@ async def test_those_who_wait_for_a_fetch_are_counted() -> None:
     keys = source.issuer()
     waiting = [asyncio.create_task(keys.find("RS256", "old")) for _ in range(MAX_WAITING)]
     await wait_until(lambda: source.fetches == 1)
-    with pytest.raises(Busy):
-        await keys.find("RS256", "old")
+    async with asyncio.timeout(5):
+        with pytest.raises(Busy):
+            await keys.find("RS256", "old")
     source.open.set()
     assert all(key is OLD for key in await asyncio.gather(*waiting))
     assert source.fetches == 1
@@ -125,6 +126,7 @@ async def test_while_the_issuer_is_away_an_unknown_key_is_not_a_wrong_one() -> N
             await keys.find("RS256", "new")
         assert caught.value.retry_after == PAUSE
     assert source.fetches == 2
+    assert await keys.find("RS256", "old") is OLD
 
 
 async def test_the_set_is_fetched_now_and_then() -> None:
