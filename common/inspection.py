@@ -17,7 +17,7 @@ import structlog
 from common.assembly import assemble, keys_for
 from common.domain.errors import LogUnavailable, TurnlogError
 from common.domain.ids import Position, position_order
-from common.postgres.figures import read_committed_positions
+from common.postgres.figures import read_committed_positions, read_renumbered
 from common.postgres.log_identity import claim_partitions as claim_in_postgres
 from common.postgres.pool import Pool
 from common.postgres.store import Store
@@ -26,7 +26,7 @@ from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.runs import Runs, Served, is_inspected, run_of, served_by
 from common.redis.server import check_policy, claim_partitions
-from common.rollback import make_good
+from common.rollback import forget_renumbered, make_good
 from common.settings import Settings
 
 PATIENCE_SECONDS: Final = 1.0
@@ -136,9 +136,10 @@ class Inspection:
             for partition, position in committed.items()
             if position_order(await runs.last_position(partition)) < position_order(position)
         }
+        rebuilder = assemble(self._settings, functions, Store(self._pool)).rebuilder
         if behind:
-            rebuilder = assemble(self._settings, functions, Store(self._pool)).rebuilder
             await make_good(runs, rebuilder, behind)
+        await forget_renumbered(runs, rebuilder, await read_renumbered(self._pool))
         await self._admit_all(runs, committed)
 
     async def _admit_all(self, runs: Runs, committed: Mapping[int, Position]) -> None:

@@ -47,9 +47,9 @@ class Listing:
         )
         if found is not None and found.total is not None:
             return Page(_finished(found.rows), found.total)
-        pending = await self._cache.list_peek(user)
-        ids = [header.id for header in pending]
-        alive = [h for h in pending if not h.deleted and h.last_modified_ms >= since_ms]
+        pending = await self._loader.pending_rows(user)
+        ids = pending.ids
+        alive = [header for header in pending.alive if header.last_modified_ms >= since_ms]
         alive.sort(key=lambda h: h.order, reverse=True)
         start = max(0, offset - len(alive))
         stored = await self._store.conversations(
@@ -80,22 +80,20 @@ class Listing:
     async def _stored_rows(
         self, user: UserId, limit: int, *, before: tuple[int, str] | None, since_ms: int
     ) -> list[tuple[ConversationId, int, bytes]]:
-        pending = await self._cache.list_peek(user)
+        pending = await self._loader.pending_rows(user)
         stored = await self._store.conversations(
             user,
             limit=limit,
             before=before,
             since_ms=since_ms,
-            excluding=[header.id for header in pending],
+            excluding=pending.ids,
         )
         union = [
             *stored,
             *(
                 header
-                for header in pending
-                if not header.deleted
-                and header.last_modified_ms >= since_ms
-                and (before is None or header.order < before)
+                for header in pending.alive
+                if header.last_modified_ms >= since_ms and (before is None or header.order < before)
             ),
         ]
         union.sort(key=lambda header: header.order, reverse=True)

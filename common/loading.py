@@ -9,6 +9,7 @@ from typing import Protocol
 from common.domain.errors import ConversationNotFound, LogRefusesWrites
 from common.domain.ids import ConversationId, UserId
 from common.rebuild import Rebuilder
+from common.redis.cache import PendingRows
 from common.redis.misses import Answer
 from common.singleflight import SingleFlight
 
@@ -61,6 +62,10 @@ class Loader:
     async def user_list(self, user: UserId) -> None:
         """Have a user's list of conversations loaded."""
         await self._lists.run(user, lambda: self._load_list(user))
+
+    async def pending_rows(self, user: UserId) -> PendingRows:
+        """What a reader past the cached list lays over PostgreSQL's answer; to be called before it."""
+        return await self._rebuilder.pending_rows(user)
 
     async def _load_conversation(self, user: UserId, conversation: ConversationId) -> None:
         with suppress(LogRefusesWrites):

@@ -17,8 +17,8 @@ from common.domain.errors import (
     MessageRemoved,
     StoreUnavailable,
 )
-from common.domain.ids import ConversationId, Position, UserId, new_conversation_id
-from common.domain.messages import NewMessage, Numbered, numbered, same_as_stored
+from common.domain.ids import ConversationId, MessageId, Position, UserId, new_conversation_id
+from common.domain.messages import NewMessage, Numbered, numbered, parse_body, same_as_stored
 from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 from common.history import History
 from common.postgres.store import Store
@@ -269,14 +269,34 @@ class Publisher:
         receipt: Receipt,
     ) -> Appended:
         """The messages as stored. Those of a repeated append are read back: their times are the first's."""
-        pairs = zip(receipt.sequence_numbers, messages, strict=True)
+        pairs = list(zip(receipt.sequence_numbers, messages, strict=True))
         ours = {number: Numbered(number, message.body).served for number, message in pairs}
+        moved: dict[MessageId, Numbered] = {}
         if receipt.known:
             # New ones have the highest numbers. One that was deleted meanwhile is answered as it was sent.
             known = sorted(receipt.sequence_numbers)[: receipt.known]
-            ours |= await self._history.by_number(user, conversation, known)
-        ordered = [ours[number] for number in receipt.sequence_numbers]
+            found = await self._history.by_number(user, conversation, known)
+            moved = await self._moved(user, conversation, [(found.get(n), m) for n, m in pairs])
+            ours |= found
+        ordered = [moved[m.id].served if m.id in moved else ours[number] for number, m in pairs]
         return Appended(conversation, ordered, receipt.position, receipt.known)
+
+    async def _moved(
+        self, user: UserId, conversation: ConversationId, places: Sequence[tuple[bytes | None, NewMessage]]
+    ) -> dict[MessageId, Numbered]:
+        """Those of the messages that are not what stands at their places by now: another was given the
+        number before Redis lost it, and came late (ADR 0091)."""
+        others = {
+            m.id: Numbered(numbered(served).sequence_number, m.body)
+            for served, m in places
+            if served and parse_body(numbered(served).body)["id"] != m.id
+        }
+        if not others:
+            return {}
+        stored = await self._store.messages_by_id(user, conversation, list(others))
+        if len(stored.found) + len(stored.removed) < len(others):
+            raise Busy("a message is about to get another number")
+        return others | stored.found
 
     async def _on_loaded(
         self,

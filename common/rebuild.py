@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import structlog
@@ -17,9 +18,9 @@ from common.domain.errors import ConversationNotFound
 from common.domain.events import ConversationEvent
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import Numbered
-from common.domain.overlay import Pending, overlay, overlay_header, pending_messages
+from common.domain.overlay import Pending, lacking, overlay, overlay_header, pending_messages
 from common.postgres.store import Loaded, Store
-from common.redis.cache import Cache, ListBegun, LoadBegun, Status
+from common.redis.cache import Cache, ListBegun, LoadBegun, PendingRows, Status
 
 ATTEMPTS: Final = 5
 _FIRST_POLL_SECONDS: Final = 0.002
@@ -82,7 +83,7 @@ class Rebuilder:
             if begun.status is Status.READY:
                 return
             try:
-                headers, floor = await self._read_list(user, begun.pending)
+                headers, floor = await self._read_list(user, await self._with_headless(user, begun.pending))
             except BaseException:
                 await self._cache.abandon_list(user, begun.token)
                 raise
@@ -144,11 +145,22 @@ class Rebuilder:
         found = [] if header.deleted else newest(loaded, pending, self._length, below=below)
         return await self._cache.load_install(user, begun, header, [message.served for message in found])
 
-    async def _read_list(self, user: UserId, pending: list[Header]) -> tuple[list[Header], int]:
-        stored = await self._store.conversations(
-            user, limit=self._list_length + 1, excluding=[header.id for header in pending]
-        )
-        union = [*stored, *(header for header in pending if not header.deleted)]
+    async def pending_rows(self, user: UserId) -> PendingRows:
+        """What a reader past the cached list lays over PostgreSQL's answer; to be called before it."""
+        return await self._with_headless(user, await self._cache.list_peek(user))
+
+    async def _with_headless(self, user: UserId, pending: PendingRows) -> PendingRows:
+        """With the rows of those that have anything pending, but no header in Redis: it was dropped because
+        it was not what the record has, and nobody has loaded it since."""
+        headers = list(pending.headers)
+        for conversation in pending.headless:
+            with suppress(ConversationNotFound):
+                headers.append((await self.uncached(user, conversation))[0])
+        return replace(pending, headers=headers)
+
+    async def _read_list(self, user: UserId, pending: PendingRows) -> tuple[list[Header], int]:
+        stored = await self._store.conversations(user, limit=self._list_length + 1, excluding=pending.ids)
+        union = [*stored, *pending.alive]
         union.sort(key=lambda header: header.order, reverse=True)
         if len(stored) <= self._list_length:
             return union, 0
@@ -158,7 +170,9 @@ class Rebuilder:
 
 def _header_after(loaded: Loaded | None, events: list[ConversationEvent]) -> Header | None:
     """The header where Redis has none: what was stored, with pending `events` laid over it."""
-    return overlay_header(loaded.header if loaded else None, events)
+    if loaded is None:
+        return overlay_header(None, events)
+    return overlay_header(loaded.header, lacking(events, loaded.pending), all_lacking=True)
 
 
 def newest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -45,6 +45,16 @@ async def make_good(runs: Runs, rebuilder: Rebuilder, partitions: Collection[int
     finally:
         await runs.drop_lease()
     return True
+
+
+async def forget_renumbered(
+    runs: Runs, rebuilder: Rebuilder, conversations: Iterable[tuple[UserId, ConversationId]]
+) -> None:
+    """Drop what is cached of `conversations`, in which messages once got other numbers, where anything of
+    them is pending: it may be of before that. A log that ends where PostgreSQL does says nothing of this."""
+    for names in conversations:
+        if await runs.forget(*names):
+            await _load(runs, rebuilder, *names)
 
 
 async def _drop_caches(runs: Runs, partitions: Collection[int]) -> set[tuple[UserId, ConversationId]] | None:

@@ -50,6 +50,10 @@ class OwnRedis:
         """Where its append-only file ends: with `appendfsync always`, between two commands."""
         return self._file().stat().st_size
 
+    def text(self) -> bytes:
+        """The whole of that file."""
+        return self._file().read_bytes()
+
     async def cut_back(self, size: int) -> None:
         """Stop it, cut its file back to what was there once, and start it again."""
         await asyncio.to_thread(self.server.stop)

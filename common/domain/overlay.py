@@ -29,12 +29,14 @@ from common.domain.messages import Numbered, message_text, preview_of
 class Pending:
     """What pending events say about messages: bodies to show, and numbers to hide.
 
-    `versions` are those of the events that the bodies are from.
+    `versions` are those of the events that the bodies are from. Beside the record: `recorded` are the
+    numbers whose messages it has or had, wherever.
     """
 
     bodies: dict[int, Numbered]
     hidden: frozenset[int]
     versions: Mapping[int, int] = field(default_factory=dict[int, int])
+    recorded: frozenset[int] = frozenset()
 
     @property
     def touched(self) -> list[int]:
@@ -44,26 +46,32 @@ class Pending:
     def beside(self, record: Iterable[OnRecord]) -> Pending:
         """The same where the record knows more: events may be committed before others that came first, or
         come to be pending once more, when Redis has forgotten that they are settled."""
-        bodies, hidden = dict(self.bodies), set(self.hidden)
+        bodies, hidden, recorded = dict(self.bodies), set(self.hidden), set[int]()
         for known in record:
             number = known.sequence_number
+            if known.gone or known.body is not None:
+                recorded.add(number)
             if known.gone:
                 bodies.pop(number, None)
                 hidden.add(number)
+            elif known.elsewhere:
+                # It stands where the record has it, whatever its event says (ADR 0091); here stands another.
+                bodies.pop(number, None)
             elif known.body is not None and known.version > self.versions.get(number, 0):
                 bodies[number] = Numbered(number, known.body)
-        return Pending(bodies, frozenset(hidden), self.versions)
+        return Pending(bodies, frozenset(hidden), self.versions, frozenset(recorded))
 
 
 @dataclass(frozen=True, slots=True)
 class OnRecord:
     """What the record has of a message that is pending: its body there and the version of the event that is
-    from, or that it is gone."""
+    from, or that it is gone; `elsewhere`, at another number than the event says."""
 
     sequence_number: int
     body: bytes | None
     version: int
     gone: bool
+    elsewhere: bool = False
 
 
 def pending_messages(events: Iterable[ConversationEvent]) -> Pending:
@@ -111,21 +119,40 @@ def in_order(events: Iterable[ConversationEvent]) -> list[ConversationEvent]:
     return [event for _, event in sorted({e.version: e for e in events}.items())]
 
 
-def overlay_header(stored: Header | None, events: Iterable[ConversationEvent]) -> Header | None:
+def lacking(events: Iterable[ConversationEvent], pending: Pending) -> list[ConversationEvent]:
+    """`events` without the appends that the record has; `pending` is what they say, beside that record."""
+    known = pending.recorded | pending.hidden
+    return [
+        event
+        for event in events
+        if not isinstance(event, MessagesAppended)
+        or any(message.sequence_number not in known for message in event.numbered)
+    ]
+
+
+def overlay_header(
+    stored: Header | None, events: Iterable[ConversationEvent], *, all_lacking: bool = False
+) -> Header | None:
     """The header after `events` that `stored` does not know yet; None where nothing was ever created.
 
     Only for the case that Redis lost a header while its events are still pending, which nothing but a
     hand on its keys can do: otherwise the header in Redis is the state. Title, numbers and versions are
     right after it; the message count is a lower bound where events were committed out of their order or
     messages were removed meanwhile, until the header is loaded from the record again. Where Redis came back
-    older, a version may have been given twice: a deletion is final and a number is taken whatever theirs is.
+    older, a version may have been given twice: a deletion is final and a number is taken whatever theirs is;
+    and where the caller knows that the record has none of the messages (`all_lacking`), they count.
     """
     header = stored
     for event in in_order(events):
         if header is None or event.version > header.version or isinstance(event, ConversationDeleted):
             header = _after(header, event)
         elif isinstance(event, MessagesAppended):
-            header = replace(header, next_sequence_number=max(header.next_sequence_number, _end(event)))
+            header = replace(
+                header,
+                next_sequence_number=max(header.next_sequence_number, _end(event)),
+                message_count=header.message_count + len(event.bodies) * all_lacking,
+                last_modified_ms=max(header.last_modified_ms, event.at_ms),
+            )
     return header
 
 

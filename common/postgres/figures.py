@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
-from common.domain.ids import Position
+from common.domain.ids import ConversationId, Position, UserId
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
 from common.postgres.queries import statement
@@ -53,6 +53,11 @@ async def read_committed_positions(pool: Pool) -> list[CommittedPosition]:
         )
         for row in rows
     ]
+
+
+async def read_renumbered(pool: Pool) -> list[tuple[UserId, ConversationId]]:
+    """The conversations in which a message stands at another number than its event says."""
+    return [(row["user_id"], ConversationId(row["id"])) for row in await _fetch(pool, "renumbered")]
 
 
 async def _fetch(pool: Pool, name: str) -> list[asyncpg.Record]:

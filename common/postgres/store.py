@@ -137,7 +137,8 @@ class Queries:
         ids = [str(parse_body(message.body)["id"]) for message in bodies]
         rows = await self._fetch("recorded_messages", user, conversation, numbers, ids)
         return pending.beside(
-            OnRecord(row["number"], row["payload"], row["version"], row["gone"]) for row in rows
+            OnRecord(row["number"], row["payload"], row["version"], row["gone"], row["elsewhere"])
+            for row in rows
         )
 
     async def messages_by_number(

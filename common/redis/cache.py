@@ -63,12 +63,31 @@ class LoadBegun:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingRows:
+    """The user's conversations with pending events: their headers, of deleted ones too, and those that have
+    none in Redis."""
+
+    headers: list[Header]
+    headless: list[ConversationId]
+
+    @property
+    def ids(self) -> list[ConversationId]:
+        """All of them: what PostgreSQL says of these is not the latest."""
+        return list(dict.fromkeys([*(header.id for header in self.headers), *self.headless]))
+
+    @property
+    def alive(self) -> list[Header]:
+        """Those that a list shows."""
+        return [header for header in self.headers if not header.deleted]
+
+
+@dataclass(frozen=True, slots=True)
 class ListBegun:
-    """`pending` are the headers of all conversations with pending events, deleted ones too."""
+    """`pending` is what is to be laid over PostgreSQL's answer."""
 
     status: Status
     token: str
-    pending: list[Header]
+    pending: PendingRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +245,7 @@ class Cache:
         """Begin to load a user's list. PostgreSQL is to be read after this, never before."""
         token = uuid.uuid4().hex
         keys = self._keys.user(user)
-        status, pending = await self._functions.call(
+        status, headers, headless = await self._functions.call(
             "list_begin",
             (keys.conversations, keys.summaries, keys.pending, keys.rebuild),
             token,
@@ -234,7 +253,7 @@ class Cache:
             "1" if take_over else "0",
             keys.base,
         )
-        return ListBegun(Status(status.decode()), token, _headers(pending))
+        return ListBegun(Status(status.decode()), token, _rows(headers, headless))
 
     async def list_install(self, user: UserId, token: str, headers: Sequence[Header], *, floor: int) -> bool:
         """Install a user's list. All conversations modified after `floor` (ms) are in `headers`.
@@ -260,10 +279,10 @@ class Cache:
         """Give a begun load of a user's list up."""
         await self._functions.call("abandon", [self._keys.user(user).rebuild], token)
 
-    async def list_peek(self, user: UserId) -> list[Header]:
-        """Headers of the user's conversations with pending events, for a read of PostgreSQL after."""
+    async def list_peek(self, user: UserId) -> PendingRows:
+        """The user's conversations with pending events, for a read of PostgreSQL after."""
         keys = self._keys.user(user)
-        return _headers(await self._functions.call("list_peek", [keys.pending], keys.base))
+        return _rows(*await self._functions.call("list_peek", [keys.pending], keys.base))
 
 
 def _waiting(entries: Sequence[Any]) -> list[Waiting]:
@@ -274,5 +293,6 @@ def _waiting(entries: Sequence[Any]) -> list[Waiting]:
     return found
 
 
-def _headers(pairs: Sequence[Any]) -> list[Header]:
-    return [header_from_reply(ConversationId(name.decode()), fields) for name, fields in pairs]
+def _rows(pairs: Sequence[Any], headless: Sequence[bytes]) -> PendingRows:
+    headers = [header_from_reply(ConversationId(name.decode()), fields) for name, fields in pairs]
+    return PendingRows(headers, [ConversationId(name.decode()) for name in headless])

@@ -153,6 +153,18 @@ class Runs:
             dropped += found
         return dropped
 
+    async def forget(self, user: UserId, conversation: ConversationId) -> bool:
+        """Drop what is cached of a conversation, and its user's list, if anything of it is pending. False
+        where that is not so, another server has it, or this run was inspected meanwhile or is over."""
+        keys = self._keys.conversation(user, conversation)
+        if self._keys.partition(user) not in self.served.partitions:
+            return False
+        if not await self._client.call("EXISTS", keys.pending):
+            return False
+        names = (keys.header, keys.messages, keys.rebuild)
+        lists = (keys.user_conversations, keys.user_summaries, keys.user_rebuild)
+        return await self.drop(self._keys.partition(user), (*names, *lists)) is not None
+
     async def prune_pending(self, user: UserId, conversation: ConversationId) -> bool:
         """Take positions off a pending list that the log does not have; whether any are left."""
         keys = self._keys.conversation(user, conversation)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.chaos.ending import check_record
 from tests.chaos.facts import Facts, Story, gather
-from tests.chaos.history import APPENDS, LISTS, READS, WRITES, Kind, Operation, Outcome, Row, read_history
+from tests.chaos.history import (
+    APPENDS,
+    LISTS,
+    READS,
+    WRITES,
+    Kind,
+    Message,
+    Operation,
+    Outcome,
+    Row,
+    read_history,
+)
 from tests.chaos.lists import Rankings, check_list, check_row
-from tests.chaos.reads import check_appended, check_messages, describe
+from tests.chaos.losses import Loss, losses_beside, read_losses
+from tests.chaos.pardon import Window, forget, rows_by_id, settle, windows_of
+from tests.chaos.reads import check_appended, check_firm, check_messages, describe
 from tests.chaos.sightings import Sightings
 from tests.chaos.stored import Record, read_record, record_beside
 from tests.chaos.verdict import Verdict, Violation
@@ -21,18 +36,20 @@ from tests.chaos.verdict import Verdict, Violation
 NO_JUDGEMENT: Final = (401, 429)
 
 
-def check(operations: Sequence[Operation], record: Record) -> Verdict:
+def check(operations: Sequence[Operation], record: Record, losses: Sequence[Loss] = ()) -> Verdict:
     """All that `operations` (final reads among them) and the `record` at the end prove to be broken.
 
     Claims only what the order of real time allows: what overlaps may have happened in either order, and what
-    is unknown at any time after it was asked for, or never.
+    is unknown at any time after it was asked for, or never. `losses` are what Redis was made to lose.
     """
-    sweep = _Sweep(gather(operations))
-    for operation, completed in _moments(operations):
+    sweep = _Sweep(gather(operations), record, losses)
+    for at_ns, operation, completed in _moments(operations):
+        sweep.turn(at_ns)
         if completed:
             sweep.learn(operation)
         else:
             sweep.check(operation)
+    sweep.turn(math.inf)
     verdict = sweep.verdict
     check_record(record, sweep.facts, sweep.sightings, verdict)
     sweep.sightings.judge()
@@ -43,23 +60,38 @@ def check(operations: Sequence[Operation], record: Record) -> Verdict:
     return verdict
 
 
-def _moments(operations: Sequence[Operation]) -> Iterator[tuple[Operation, bool]]:
+def _moments(operations: Sequence[Operation]) -> Iterator[tuple[int, Operation, bool]]:
     """Each operation when it began and (True) when it ended, in the order of time; a tie proves nothing, so
     there what begins comes first."""
     moments = [(operation.invoked_ns, False, i) for i, operation in enumerate(operations)]
     moments += [(operation.completed_ns, True, i) for i, operation in enumerate(operations)]
-    for _, completed, i in sorted(moments):
-        yield operations[i], completed
+    for at_ns, completed, i in sorted(moments):
+        yield at_ns, operations[i], completed
 
 
 class _Sweep:
     """Goes through time. What is known when an operation begins, its reply must show."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, record: Record, losses: Sequence[Loss]) -> None:
         self.facts = facts
         self.verdict = Verdict()
         self.sightings = Sightings(facts, self.verdict)
         self._rankings = Rankings()
+        self._record = rows_by_id(record)
+        windows = windows_of(losses, facts)
+        turns = [(window.killed_ns, False, i) for i, (window, _) in enumerate(windows)]
+        turns += [(window.well_ns, True, i) for i, (window, _) in enumerate(windows)]
+        self._turns = deque((at, closes, *windows[i]) for at, closes, i in sorted(turns))
+
+    def turn(self, until_ns: float) -> None:
+        """Open and close the windows of what Redis lost, up to a moment."""
+        while self._turns and self._turns[0][0] <= until_ns:
+            _, closes, window, story = self._turns.popleft()
+            if closes:
+                settle(story, self._record.get(story.id))
+            else:
+                forget(story, window, self.facts)
+                self._rankings.lower(story, window.before_ms, gone=window.vanished)
 
     def check(self, operation: Operation) -> None:
         """Judge an operation by what was known when it was asked for."""
@@ -111,18 +143,22 @@ class _Sweep:
         return not self._resurrected(operation, story)
 
     def _resurrected(self, operation: Operation, story: Story) -> bool:
-        if story.deleted is None:
+        window = story.window(operation)
+        if story.deleted is None or (window is not None and window.undeleted):
             return False
         text = f"{describe(operation)} found {story.id} after {story.deleted}"
         self.verdict.add(Violation.RESURRECTED, story.id, text)
         return True
 
     def _check_reply(self, operation: Operation, story: Story) -> None:
+        window = story.window(operation)
         if operation.kind in APPENDS:
             check_appended(operation, self.verdict)
+        elif operation.kind in READS and window is not None:
+            check_firm(operation, story, window, self.verdict)
         elif operation.kind in READS:
             check_messages(operation, story, self.facts, self.verdict)
-        if operation.reply.header is not None:
+        if operation.reply.header is not None and window is None:
             check_row(operation, story, operation.reply.header, self.verdict)
 
     def _check_row(self, operation: Operation, row: Row) -> None:
@@ -130,7 +166,7 @@ class _Sweep:
         if story.owner != operation.user:
             text = f"{describe(operation)} shows {operation.user} {story.id}, it is {story.owner}'s"
             self.verdict.add(Violation.CROSS_USER, story.id, text)
-        elif not self._resurrected(operation, story):
+        elif not self._resurrected(operation, story) and story.window(operation) is None:
             check_row(operation, story, row, self.verdict)
 
     def _check_refusal(self, operation: Operation) -> None:
@@ -140,7 +176,8 @@ class _Sweep:
             return
         deleting = story is not None and story.may_be_deleted(operation.completed_ns)
         if operation.status == (409 if operation.kind is Kind.CREATE else 404) and story is not None:
-            if deleting or story.begun_ns >= operation.invoked_ns:
+            window = story.window(operation)
+            if deleting or story.begun_ns >= operation.invoked_ns or (window and window.vanished):
                 return
             text = f"{describe(operation)} did not find {story.id}, which had been begun"
             if operation.final:
@@ -155,47 +192,69 @@ class _Sweep:
         """A conversation that was there and is not found, where somebody asked to delete it, is deleted."""
         gone = operation.status == (409 if operation.kind is Kind.CREATE else 404)
         known = story.owner == operation.user and story.begun_ns < operation.invoked_ns
-        if gone and known and story.may_be_deleted(operation.completed_ns):
+        if gone and known and story.may_be_deleted(operation.completed_ns) and not story.window(operation):
             story.deleted = story.deleted or describe(operation)
 
     def _learn_reply(self, operation: Operation, story: Story) -> None:
+        reply, where, window = operation.reply, describe(operation), story.window(operation)
         if operation.kind is Kind.DELETE:
-            story.deleted = story.deleted or describe(operation)
+            if window is None or not window.undeleted or operation.invoked_ns > window.dead_ns:
+                story.deleted = story.deleted or where
             return
-        reply, where = operation.reply, describe(operation)
-        story.begun_ns = min(story.begun_ns, operation.completed_ns)
         story.served_finally |= operation.final
-        self.sightings.together(story, reply.messages, where)
+        self._learn_messages(operation, story)
+        if operation.kind is Kind.RENAME and operation.arguments.title:
+            self._learn_rename(operation, story, window, operation.arguments.title)
+        if reply.header is not None:
+            self._learn_row(operation, story, reply.header)
+        if window is None:
+            story.begun_ns = min(story.begun_ns, operation.completed_ns)
+            self._rankings.move(story, -1 if reply.at_ms is None else reply.at_ms)
+
+    def _learn_messages(self, operation: Operation, story: Story) -> None:
+        messages, where, window = operation.reply.messages, describe(operation), story.window(operation)
+        self.sightings.together(story, messages, where)
         if operation.kind in APPENDS:
-            self.sightings.reply(story, reply.messages, where)
-        for message in reply.messages:
+            self.sightings.reply(story, messages, where)
+        over = story.is_over(operation)
+        for message in messages:
             if message not in story.known:
                 story.known.add(message)
                 self.sightings.message(story, message, where)
-                self._see(story, message.number, message.tag)
-        if operation.kind is Kind.RENAME and operation.arguments.title:
-            story.renamed_ns = max(story.renamed_ns, operation.invoked_ns)
-            story.effects.setdefault(operation.arguments.title, operation.completed_ns)
-        if reply.header is not None:
-            self._learn_row(operation, story, reply.header)
-        if reply.at_ms is not None:
-            self._rankings.move(story, reply.at_ms)
+            if window is not None:
+                self._float(operation, story, window, message)
+                continue
+            story.see(message.number, message.tag)
+            if over:
+                self.sightings.since(story, message, where)
 
-    def _see(self, story: Story, number: int, tag: str) -> None:
-        if tag in story.numbers:
+    def _float(self, operation: Operation, story: Story, window: Window, message: Message) -> None:
+        """It is there from now on; at which number is known when the window closes."""
+        if message.tag in window.numbers and operation.invoked_ns <= window.dead_ns:
             return
-        story.numbers[tag] = number
-        story.tags.setdefault(number, tag)
-        story.highest = max(story.highest, number)
+        if message.tag not in story.numbers:
+            story.afloat.add(message.tag)
+            if operation.completed_ns > window.well_ns and message.tag in story.places:
+                story.see(story.places[message.tag], message.tag)
+        if message.tag in story.lost_tags:
+            story.lost_numbers.add(message.number)  # sent again, it may have to give up this one
+
+    def _learn_rename(self, operation: Operation, story: Story, window: Window | None, title: str) -> None:
+        # One that is lost may come late, with a version that is higher than this one's.
+        if window is None or not window.titles:
+            story.renamed[title] = operation.invoked_ns
+            story.effects.setdefault(title, operation.completed_ns)
 
     def _learn_row(self, operation: Operation, story: Story, row: Row) -> None:
-        story.begun_ns = min(story.begun_ns, operation.completed_ns)
-        story.counted = max(story.counted, row.messages)
+        self.sightings.title(story, row.title, describe(operation))
         if operation.final:
             story.final_rows.add(row)
+        if story.window(operation) is not None:
+            return
+        story.begun_ns = min(story.begun_ns, operation.completed_ns)
+        story.counted = max(story.counted, row.messages)
         if row.title in story.titles:
             story.effects.setdefault(row.title, operation.completed_ns)
-        self.sightings.title(story, row.title, describe(operation))
         self._rankings.move(story, row.modified_ms)
 
 
@@ -207,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--evidence", type=int, default=5, help="how many pieces of evidence of each kind")
     options = parser.parse_args(arguments)
     record = read_record(options.record or record_beside(options.history))
-    verdict = check(read_history(options.history), record)
+    verdict = check(read_history(options.history), record, read_losses(losses_beside(options.history)))
     sys.stdout.write(verdict.text(options.evidence) + "\n")
     return 0 if verdict.clean else 1
 

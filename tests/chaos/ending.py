@@ -22,7 +22,7 @@ def check_record(record: Record, facts: Facts, sightings: Sightings, verdict: Ve
             text = f"{RECORD} has {conversation.id} for {conversation.user}, it is {story.owner}'s"
             verdict.add(Violation.CROSS_USER, conversation.id, text)
     for story in facts.stories.values():
-        if math.isinf(story.begun_ns) and story.id not in stored:
+        if math.isinf(story.begun_ns) and story.id not in stored and not story.afloat:
             continue
         _check_story(story, stored.get(story.id), facts, sightings, verdict)
 
@@ -35,15 +35,16 @@ def _check_story(
         _check_gone(story, stored, verdict)
         return
     if gone:
-        _lose(story, story.numbers or {story.id: -1}, verdict)
+        _lose(story, story.numbers | dict.fromkeys(story.afloat, -1) or {story.id: -1}, verdict)
         return
     assert stored is not None
     sightings.together(story, stored.messages, RECORD)
+    sightings.recorded(story, stored.messages)
     for message in stored.messages:
         if message not in story.known:
             sightings.message(story, message, RECORD)
     there = {message.tag for message in stored.messages}
-    missing = [tag for tag in story.numbers if tag not in there]
+    missing = [tag for tag in (*story.numbers, *story.afloat - story.numbers.keys()) if tag not in there]
     _lose(story, missing, verdict)
     _check_batches(there, missing, facts, verdict)
     _check_numbers(story, stored, verdict)
@@ -80,7 +81,7 @@ def _check_batches(there: set[str], missing: list[str], facts: Facts, verdict: V
 def _check_numbers(story: Story, stored: StoredConversation, verdict: Verdict) -> None:
     numbers = {message.number for message in stored.messages}
     for number in sorted(set(range(stored.next_number)) - numbers):
-        if number not in story.tags:  # else it is lost, or moved
+        if number not in story.tags and number not in story.lost_numbers:  # else it is lost, or moved
             text = f"{RECORD} of {story.id} has nothing at number {number}"
             verdict.add(Violation.GAP, f"{story.id}#{number}", text)
     counts = {stored.count} | {row.messages for row in story.final_rows}

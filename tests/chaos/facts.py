@@ -6,9 +6,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.chaos.history import APPENDS, LISTS, WRITES, Kind, Message, Operation, Outcome, Row
 from tests.chaos.tags import user_of
+
+if TYPE_CHECKING:
+    from tests.chaos.pardon import Window
 
 
 @dataclass(slots=True)
@@ -49,10 +53,48 @@ class Story:
     highest: int = -1
     counted: int = 0  # the highest count that a list or a header showed
     modified_ms: int = -1
-    renamed_ns: int = -1  # the latest that an acknowledged rename began
+    renamed: dict[str, int] = field(default_factory=dict[str, int])  # acknowledged renames, when they began
     effects: dict[str, int] = field(default_factory=dict[str, int])  # titles: by when they were there
     served_finally: bool = False
     final_rows: set[Row] = field(default_factory=set[Row])
+
+    # What Redis lost of it, where it was cut back under load (pardon.py).
+    windows: list[Window] = field(default_factory=list["Window"])
+    lost_tags: dict[str, set[int]] = field(default_factory=dict[str, set[int]])  # and their numbers
+    lost_numbers: set[int] = field(default_factory=set[int])
+    afloat: set[str] = field(default_factory=set[str])  # tags that were first seen while a window was open
+    places: dict[str, int] = field(default_factory=dict[str, int])  # of tags at the end
+    holes: set[int] = field(default_factory=set[int])  # numbers whose messages are lost for good
+    uneven: bool = False  # it has holes, and nobody knows which
+
+    @property
+    def renamed_ns(self) -> int:
+        """The latest that an acknowledged rename began."""
+        return max(self.renamed.values(), default=-1)
+
+    @property
+    def least(self) -> int:
+        """How many messages it has at least."""
+        return self.highest + 1 - sum(hole <= self.highest for hole in self.holes)
+
+    def window(self, operation: Operation) -> Window | None:
+        """The latest open window that an operation falls into. Of what is uneven, none ever closes."""
+        for window in reversed(self.windows):
+            if window.holds(operation) or (self.uneven and operation.completed_ns >= window.killed_ns):
+                return window
+        return None
+
+    def is_over(self, operation: Operation) -> bool:
+        """Whether an operation came after all that was lost of it."""
+        return bool(self.windows) and operation.invoked_ns > self.windows[-1].well_ns
+
+    def see(self, number: int, tag: str) -> None:
+        """A message is known to be at a number."""
+        if tag in self.numbers:
+            return
+        self.numbers[tag] = number
+        self.tags.setdefault(number, tag)
+        self.highest = max(self.highest, number)
 
     def may_be_deleted(self, by_ns: int) -> bool:
         """Whether anybody had asked for that."""
@@ -72,6 +114,8 @@ class Facts:
     sent: dict[str, Sent] = field(default_factory=dict[str, Sent])
     begun_by: dict[str, str] = field(default_factory=dict[str, str])
     """Which conversation a call began, by the call's id or that of the first of its repeats."""
+    by_conversation: dict[str, list[Sent]] = field(default_factory=dict[str, list[Sent]])
+    """What was sent to each."""
 
     def story(self, conversation: str, owner: str) -> Story:
         """The story of a conversation; `owner` is who has it where nothing else tells."""
@@ -117,6 +161,8 @@ def _note_sent(facts: Facts, tag: str, operation: Operation) -> None:
         sent = facts.sent[tag] = Sent(
             tag, asked.conversation, asked.tags, operation.retry_of or operation.id, operation.invoked_ns
         )
+        if asked.conversation is not None:
+            facts.by_conversation.setdefault(asked.conversation, []).append(sent)
     sent.invoked_ns = min(sent.invoked_ns, operation.invoked_ns)
     sent.acknowledged |= operation.ok
     sent.refused &= operation.outcome is Outcome.REFUSED

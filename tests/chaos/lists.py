@@ -28,6 +28,16 @@ class Rankings:
         insort(ranked, (modified_ms, story.id))
         story.modified_ms = modified_ms
 
+    def lower(self, story: Story, before_ms: int, *, gone: bool) -> None:
+        """Redis lost what was changed from `before_ms` on, or all of it: how new it is is not known."""
+        if story.modified_ms < 0 or (story.modified_ms < before_ms and not gone):
+            return
+        ranked = self._ranked[story.owner]
+        del ranked[bisect_right(ranked, (story.modified_ms, story.id)) - 1]
+        story.modified_ms = -1
+        if not gone:
+            self.move(story, 0)
+
     def above(self, user: str, row: Row | None) -> Iterable[str]:
         """The conversations that stand above a row for certain; all of them without one."""
         ranked = self._ranked[user]
@@ -42,7 +52,7 @@ def check_row(operation: Operation, story: Story, row: Row, verdict: Verdict) ->
     wrong: list[str] = []
     if row.modified_ms < story.modified_ms:
         wrong.append(f"last_modified {row.modified_ms} after {story.modified_ms} was seen")
-    least = max(story.counted, story.highest + 1)
+    least = max(story.counted, story.least)
     if row.messages < least:
         wrong.append(f"message_count {row.messages} where there were {least}")
     effect = story.effects.get(row.title, 2**63) if row.title in story.titles else -1
@@ -72,12 +82,15 @@ def check_list(operation: Operation, facts: Facts, rankings: Rankings, verdict: 
         return
     for conversation in rankings.above(operation.user, last):
         story = facts.stories[conversation]
-        if conversation not in shown and _must_be_shown(operation, story):
+        if conversation not in shown and _must_be_shown(operation, story, whole=last is None):
             _absent(operation, story, verdict)
 
 
-def _must_be_shown(operation: Operation, story: Story) -> bool:
+def _must_be_shown(operation: Operation, story: Story, *, whole: bool) -> bool:
     if story.may_be_deleted(operation.completed_ns):
+        return False
+    window = story.window(operation)
+    if window is not None and (window.vanished or not whole):
         return False
     # One that moves up between two pages of a walk is on neither.
     moving = operation.kind is Kind.WALK and not operation.final

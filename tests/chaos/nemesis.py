@@ -11,15 +11,15 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import orjson
 
 from tests.chaos.faults.fault import Dice, Fault, Kind
-from tests.chaos.forgiving import Window
 from tests.chaos.instance import Instance
+from tests.chaos.losses import Loss
 from tests.chaos.recovery import Recovery
 
 RECOVERY_LIMIT_SECONDS: Final = 60.0
@@ -38,8 +38,6 @@ class Injection:
     healed_ns: int
     recovered_ns: int | None
     """None: not within the limit, which is a finding."""
-    forgiven: Window | None = None
-    """When acknowledgements were worth nothing, by what the fault is."""
     error: str | None = None
     """Why it could not be made after all: the run then says less than it should."""
 
@@ -56,6 +54,8 @@ class Deeds:
     injections: list[Injection] = field(default_factory=list[Injection])
     impossible: dict[str, str] = field(default_factory=dict[str, str])
     """Kinds that cannot be made here, and why."""
+    losses: list[Loss] = field(default_factory=list[Loss])
+    """What Redis was made to lose."""
 
     @property
     def by_kind(self) -> dict[str, list[Injection]]:
@@ -69,11 +69,6 @@ class Deeds:
     def unrecovered(self) -> list[Injection]:
         """Those after which the system did not get well in time."""
         return [made for made in self.injections if made.recovered_ns is None and not made.error]
-
-    @property
-    def forgiven(self) -> list[Window]:
-        """When acknowledgements were worth nothing."""
-        return [made.forgiven for made in self.injections if made.forgiven]
 
     @property
     def failed(self) -> list[Injection]:
@@ -156,7 +151,9 @@ class Nemesis:
         recovered = await self._recovery.wait(RECOVERY_LIMIT_SECONDS)
         recovered_ns = time.monotonic_ns() if recovered else None
         for kind, fault in faults:
-            self._note(Injection(kind.name, fault.target, began, healed, recovered_ns, fault.forgiven, error))
+            if fault.loss is not None:
+                self.deeds.losses.append(replace(fault.loss, well_ns=recovered_ns))
+            self._note(Injection(kind.name, fault.target, began, healed, recovered_ns, error))
 
     def _note(self, made: Injection) -> None:
         self.deeds.injections.append(made)

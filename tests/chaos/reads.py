@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests.chaos.facts import Facts, Story
 from tests.chaos.history import APPENDS, Kind, Message, Operation
 from tests.chaos.verdict import Verdict, Violation
+
+if TYPE_CHECKING:
+    from tests.chaos.pardon import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +29,14 @@ class Span:
     to_end: bool
 
 
-def spandescribe(operation: Operation) -> Span:
-    """What a read answers for."""
+def span_of(operation: Operation, holes: Collection[int] = ()) -> Span:
+    """What a read answers for; `holes` are numbers that no message has."""
     asked, reply = operation.arguments, operation.reply
     numbers = [message.number for message in reply.messages]
     low, high = min(numbers, default=0), max(numbers, default=-1)
     full = asked.limit is not None and len(numbers) >= asked.limit
     if operation.kind is Kind.PAGE:
-        return _page_span(operation)
+        return _page_span(operation, holes)
     if asked.after is not None:
         last = math.inf if asked.before is None else asked.before - 1
         return Span(max(0, asked.after + 1), high if full else last, high, not full and math.isinf(last))
@@ -39,36 +44,56 @@ def spandescribe(operation: Operation) -> Span:
     return Span(low if full else 0, last, high, math.isinf(last))
 
 
-def _page_span(operation: Operation) -> Span:
-    """A page of numbers, where none is missing by a delete of single messages."""
+def _page_span(operation: Operation, holes: Collection[int]) -> Span:
+    """A page is of ranks: where nothing has holes, of numbers."""
     asked, total = operation.arguments, operation.reply.total or 0
     size, number = asked.page_size or 1, asked.page or 1
     first, last = (number - 1) * size, number * size - 1
     if asked.descending:
         first, last = max(0, total - number * size), total - (number - 1) * size - 1
-    return Span(first, last, min(last, total - 1), first < total <= last + 1)
+    filled = _number_at(min(last, total - 1), holes)
+    return Span(_number_at(first, holes), _number_at(last, holes), filled, first < total <= last + 1)
+
+
+def _number_at(rank: int, holes: Collection[int]) -> int:
+    number = rank
+    for hole in sorted(holes):
+        number += hole <= number
+    return number
 
 
 def check_messages(operation: Operation, story: Story, facts: Facts, verdict: Verdict) -> None:
     """Nothing missing, nothing out of order, no hole and no part of a batch."""
     _check_order(operation, verdict)
     shown = {message.number: message for message in operation.reply.messages}
-    span = spandescribe(operation)
+    span = span_of(operation, story.holes)
     tags = {message.tag for message in shown.values()}
     for number in range(span.first, int(max(min(span.last, story.highest), span.filled)) + 1):
         tag = story.tags.get(number)
         if tag is not None and tag not in tags and number <= span.last:
             _missing(operation, story, tag, number, verdict)
-        elif number not in shown and number <= span.filled and tag is None:
+        elif number not in shown and number <= span.filled and tag is None and number not in story.holes:
             text = f"{describe(operation)} has a hole at {number} of {story.id}"
             verdict.add(Violation.GAP, f"{story.id}#{number}", text)
-    if operation.kind is Kind.PAGE and (operation.reply.total or 0) <= story.highest:
+    if operation.kind is Kind.PAGE and (operation.reply.total or 0) < story.least:
         text = (
             f"{describe(operation)} counts {operation.reply.total}, {story.tags[story.highest]} had been seen"
         )
         verdict.add(Violation.STALE, operation.id, text)
     if span.to_end and shown:
         _check_whole(operation, shown[max(shown)], tags | story.numbers.keys(), facts, verdict)
+
+
+def check_firm(operation: Operation, story: Story, window: Window, verdict: Verdict) -> None:
+    """The same while it is open what a cut has taken: only what the record had is demanded, in order."""
+    _check_order(operation, verdict)
+    if operation.kind is Kind.PAGE:
+        return  # of ranks, and nobody knows which numbers are holes by now
+    tags, span = {message.tag for message in operation.reply.messages}, span_of(operation)
+    for number in range(span.first, int(min(span.last, story.highest)) + 1):
+        tag = story.tags.get(number)
+        if tag is not None and tag not in tags and tag not in window.numbers:
+            _missing(operation, story, tag, number, verdict)
 
 
 def check_appended(operation: Operation, verdict: Verdict) -> None:

@@ -18,11 +18,11 @@ from rich.console import Console
 from tests.chaos.caches import drop_caches, parked_events
 from tests.chaos.checker import check
 from tests.chaos.final import read_finally
-from tests.chaos.forgiving import Window, forgive
 from tests.chaos.gate import Gate
 from tests.chaos.history import Operation, Recorder, read_history
 from tests.chaos.instance import Instance
 from tests.chaos.logs import alarms, worker_ends
+from tests.chaos.losses import Loss, losses_beside, save_losses
 from tests.chaos.memory import Peaks
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.options import Options
@@ -89,7 +89,7 @@ async def _attacked(instance: Instance, options: Options, recorder: Recorder, ke
     done = await settled(instance, timeout_seconds=SETTLE_SECONDS)
     verdict = Verdict()
     try:
-        verdict = await _judge(instance, recorder, nemesis.deeds.forgiven)
+        verdict = await _judge(instance, recorder, nemesis.deeds.losses)
     except TimeoutError as error:
         trouble.append(f"no verdict: {error}")
     return Result(
@@ -114,7 +114,8 @@ def _workers_that_ended(instance: Instance) -> list[str]:
     return [f"{ended} workers of gateways ended by themselves"] if ended > 0 else []
 
 
-async def _judge(instance: Instance, recorder: Recorder, forgiven: Sequence[Window]) -> Verdict:
+async def _judge(instance: Instance, recorder: Recorder, losses: Sequence[Loss]) -> Verdict:
+    save_losses(losses, losses_beside(recorder.path))
     recorder.flush()
     operations = await asyncio.to_thread(read_history, recorder.path)
     read = partial(_read_finally, instance, recorder, operations)
@@ -127,7 +128,7 @@ async def _judge(instance: Instance, recorder: Recorder, forgiven: Sequence[Wind
     record = await load_record(instance.postgres.spec.dsn, {operation.user for operation in operations})
     record.save(record_beside(recorder.path))
     recorder.flush()
-    return await asyncio.to_thread(_check, recorder.path, record, forgiven)
+    return await asyncio.to_thread(_check, recorder.path, record, losses)
 
 
 async def _read_finally(instance: Instance, recorder: Recorder, operations: Sequence[Operation]) -> None:
@@ -139,8 +140,8 @@ async def _read_finally(instance: Instance, recorder: Recorder, operations: Sequ
     )
 
 
-def _check(history: Path, record: Record, forgiven: Sequence[Window]) -> Verdict:
-    return check(forgive(read_history(history), forgiven), record)
+def _check(history: Path, record: Record, losses: Sequence[Loss]) -> Verdict:
+    return check(read_history(history), record, losses)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tests.chaos.facts import Facts, Story
 from tests.chaos.history import Message
@@ -22,6 +22,9 @@ class Sightings:
         self._ids: dict[tuple[str, str], tuple[str, str]] = {}
         self._homes: dict[str, tuple[str, str]] = {}  # of a tag: its conversation
         self._twice: dict[tuple[str, str], str] = {}
+        self._answers: dict[tuple[str, str], str] = {}  # tags that two answers gave two numbers
+        self._settled: dict[tuple[str, str], int] = {}  # of a tag: its number in the record
+        self._since: defaultdict[tuple[str, str], dict[int, str]] = defaultdict(dict)  # as `_numbers`
         self._replies: dict[tuple[str, str], tuple[int, str]] = {}
 
     def together(self, story: Story, messages: Sequence[Message], where: str) -> None:
@@ -36,9 +39,18 @@ class Sightings:
         for message in messages:
             number, first = self._replies.setdefault((story.id, message.tag), (message.number, where))
             if number != message.number:
-                self._twice[story.id, message.tag] = (
+                self._answers[story.id, message.tag] = (
                     f"{first} (number {number}) and {where} ({message.number})"
                 )
+
+    def since(self, story: Story, message: Message, where: str) -> None:
+        """A message as it was seen when all that Redis had lost of a conversation was over."""
+        self._since[story.id, message.tag].setdefault(message.number, where)
+
+    def recorded(self, story: Story, messages: Sequence[Message]) -> None:
+        """Where the record has them at the end."""
+        for message in messages:
+            self._settled[story.id, message.tag] = message.number
 
     def message(self, story: Story, message: Message, where: str) -> None:
         """A message that was seen in this way for the first time."""
@@ -67,13 +79,21 @@ class Sightings:
     def judge(self) -> None:
         """Report what moved, what is twice, and numbers that two messages had."""
         add = self._verdict.add
-        for (conversation, tag), where in self._twice.items():
-            add(Violation.DUPLICATED, tag, f"{tag} is twice in {conversation}: {where}")
         moved = {key for key, numbers in self._numbers.items() if len(numbers) > 1}
-        for conversation, tag in moved - self._twice.keys():
+        excused = self._excused(moved)
+        answers = {key: where for key, where in self._answers.items() if key not in excused}
+        moved -= excused
+        # Whatever it may have been before: it is to be found where the record has it.
+        for key in excused & self._since.keys() & self._settled.keys():
+            self._numbers[key] = {self._settled[key]: "the record"} | self._since[key]
+            moved |= {key} if len(self._numbers[key]) > 1 else set()
+        twice = {**answers, **self._twice}
+        for (conversation, tag), where in twice.items():
+            add(Violation.DUPLICATED, tag, f"{tag} is twice in {conversation}: {where}")
+        for conversation, tag in moved - twice.keys():
             seen = ", ".join(f"{n} in {where}" for n, where in self._numbers[conversation, tag].items())
             add(Violation.REORDERED, tag, f"{tag} in {conversation} had the numbers {seen}")
-        odd = moved | self._twice.keys()
+        odd = moved | twice.keys() | excused
         for (conversation, number), tags in self._tags.items():
             settled = {tag: where for tag, where in tags.items() if (conversation, tag) not in odd}
             if len(settled) > 1:
@@ -81,6 +101,36 @@ class Sightings:
                 add(
                     Violation.REUSED, f"{conversation}#{number}", f"number {number} of {conversation}: {seen}"
                 )
+
+    def _excused(self, moved: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Messages that may have had another number before: those that Redis lost, and those that were
+        answered after that and met one of them, or each other, at their numbers."""
+        excused: set[tuple[str, str]] = set()
+        for story in self._facts.stories.values():
+            excused |= {(story.id, tag) for tag in story.lost_tags}
+        waiting = {
+            (conversation, tag)
+            for conversation, tag in moved
+            if tag in self._facts.stories[conversation].afloat and (conversation, tag) not in excused
+        }
+        while met := {key for key in waiting if self._met(key, excused)}:
+            excused |= met
+            waiting -= met
+        return excused
+
+    def _met(self, key: tuple[str, str], excused: Set[tuple[str, str]]) -> bool:
+        """Whether one of `excused` that is there had each number that a message has given up."""
+        conversation, tag = key
+        final, story = self._settled.get(key), self._facts.stories[conversation]
+        lost = story.lost_tags
+        return story.uneven or all(
+            number == final
+            or any(
+                other != tag and (conversation, other) in excused and (conversation, other) in self._settled
+                for other in (*self._tags[conversation, number], *_with_number(lost, number))
+            )
+            for number in self._numbers[key]
+        )
 
     def _check_floor(self, story: Story, tag: str, number: int) -> None:
         sent = self._facts.sent.get(tag)
@@ -109,3 +159,7 @@ class Sightings:
         if home != story.id:
             text = f"{tag} is in {home} ({first}) and in {story.id} ({where})"
             self._verdict.add(Violation.DUPLICATED, tag, text)
+
+
+def _with_number(lost: Mapping[str, Set[int]], number: int) -> Iterator[str]:
+    return (tag for tag, numbers in lost.items() if number in numbers)

@@ -201,7 +201,7 @@ async def test_every_cache_key_has_a_ttl_once_all_is_persisted(redis: RedisParts
     conversation = await redis.conversation()
     await redis.log.append(ALICE, conversation, [message()], at_ms=NOW)
     begun = await redis.cache.list_begin(ALICE, lease_ms=1000)
-    assert await redis.cache.list_install(ALICE, begun.token, begun.pending, floor=0)
+    assert await redis.cache.list_install(ALICE, begun.token, begun.pending.headers, floor=0)
 
     await redis.persist_all()
 

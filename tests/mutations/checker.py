@@ -8,6 +8,9 @@ from tests.mutations.promises import Promise
 
 PLANTED: Final = "tests/unit/chaos/test_checker.py::"
 ONE: Final = PLANTED + "test_a_planted_violation_is_found_and_nothing_else"
+NOT_EXCUSED: Final = "tests/unit/chaos/test_pardon.py::test_what_the_record_had_or_came_since_is_not"
+EXCUSED: Final = "tests/unit/chaos/test_pardon.py::test_what_only_the_log_had_is_excused"
+LOSSES: Final = "tests/integration/test_chaos_losses.py::"
 WORKLOAD: Final = "tests/integration/test_chaos_workload.py::test_a_system_without_faults_breaks_no_promise"
 
 MUTATIONS: Final = (
@@ -41,6 +44,76 @@ MUTATIONS: Final = (
         "    moments += [(operation.completed_ns, True, i) for i, operation in enumerate(operations)]\n",
         "    moments += [(operation.invoked_ns, True, i) for i, operation in enumerate(operations)]\n",
         PLANTED + "test_overlapping_calls_may_have_happened_in_either_order",
+    ),
+    Mutation(
+        "checker: whatever was appended in the seconds that are gone may be lost, PostgreSQL or not",
+        "tests/chaos/losses.py",
+        "        if not _is_stored(event, row := known.get((event.user_id, event.conversation_id)))\n",
+        "        if [row := known.get((event.user_id, event.conversation_id))]\n",
+        LOSSES + "test_what_postgresql_has_is_not_lost",
+    ),
+    Mutation(
+        "checker: while anything is forgiven, nothing is demanded of a read",
+        "tests/chaos/reads.py",
+        "        if tag is not None and tag not in tags and tag not in window.numbers:\n",
+        "        if False:\n",
+        NOT_EXCUSED + "[a_read_in_the_window_is_without_what_the_record_had]",
+    ),
+    Mutation(
+        "checker: what is answered while anything is forgiven may be lost",
+        "tests/chaos/checker.py",
+        "            story.afloat.add(message.tag)\n",
+        "",
+        NOT_EXCUSED + "[what_is_answered_in_the_window_is_lost]",
+    ),
+    Mutation(
+        "checker: any message of a conversation that lost something may move",
+        "tests/chaos/sightings.py",
+        "        while met := {key for key in waiting if self._met(key, excused)}:\n",
+        "        while met := set(waiting):\n",
+        NOT_EXCUSED + "[a_message_moves_that_met_nobody]",
+    ),
+    Mutation(
+        "checker: a message that may have moved is nowhere at the end",
+        "tests/chaos/sightings.py",
+        "        for key in excused & self._since.keys() & self._settled.keys():\n",
+        "        for key in excused - excused:\n",
+        NOT_EXCUSED + "[one_number_for_two_at_the_end]",
+    ),
+    Mutation(
+        "checker: forgiven for ever",
+        "tests/chaos/pardon.py",
+        " and operation.invoked_ns <= self.well_ns",
+        "",
+        NOT_EXCUSED + "[a_list_goes_back_after_the_window]",
+    ),
+    Mutation(
+        "checker: what came late and was seen is known no more",
+        "tests/chaos/checker.py",
+        "        if message.tag in window.numbers and operation.invoked_ns <= window.dead_ns:\n",
+        "        if message.tag in window.numbers:\n",
+        NOT_EXCUSED + "[what_came_late_is_lost_again]",
+    ),
+    Mutation(
+        "checker: a delete is forgotten with anything else that is lost",
+        "tests/chaos/pardon.py",
+        "    if window.undeleted:\n",
+        "    if True:\n",
+        NOT_EXCUSED + "[a_delete_that_was_not_lost_is_undone]",
+    ),
+    Mutation(
+        "checker: a conversation that lost something need not be found",
+        "tests/chaos/checker.py",
+        "(window and window.vanished)",
+        "window",
+        NOT_EXCUSED + "[a_conversation_is_not_found_in_the_window]",
+    ),
+    Mutation(
+        "checker: what only the log had is demanded all the same",
+        "tests/chaos/pardon.py",
+        "        number = story.numbers.pop(tag, None)\n",
+        "        number = None\n",
+        EXCUSED + "[only_the_log_had_it]",
     ),
     Mutation(
         "workload: an append does not reach the cached list",

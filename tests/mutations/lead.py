@@ -50,8 +50,8 @@ MUTATIONS: Final = (
     Mutation(
         "settle: what was trimmed is taken for lost",
         "common/redis/lua/group.lua",
-        "  return first and before(first[1], position) or false\n",
-        "  return true\n",
+        "  if trimmed and before(position, trimmed) then\n",
+        "  if false then\n",
         "tests/integration/test_persister.py::"
         "test_settled_again_after_it_was_trimmed_it_is_not_taken_for_lost",
         of=(Promise.TRIM,),

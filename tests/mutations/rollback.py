@@ -11,6 +11,9 @@ PLACES: Final = "common/postgres/places.py"
 GROUP: Final = "common/redis/lua/group.lua"
 ROLLBACK: Final = "tests/integration/test_rollback.py::"
 INSPECT: Final = "common/redis/lua/inspect.lua"
+AGAIN: Final = "tests/integration/test_renumbered_again.py::"
+IN_PLACE: Final = AGAIN + "test_what_was_committed_and_moved_is_shown_where_it_stands"
+HEADLESS: Final = AGAIN + "test_a_list_is_not_without_what_is_pending_of_a_conversation_that_moved"
 
 MUTATIONS: Final = (
     Mutation(
@@ -83,6 +86,54 @@ MUTATIONS: Final = (
         "  if not is_run(args[1]) then\n    return false\n  end\n",
         "",
         ROLLBACK + "test_an_inspector_of_an_earlier_run_changes_nothing",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "renumbered: what is pending once more hides what the record has, and is there twice",
+        "common/domain/overlay.py",
+        "            elif known.elsewhere:\n",
+        "            elif False:\n",
+        IN_PLACE,
+        of=(Promise.ONE_ORDER, Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "renumbered: a list from before is shown by a Redis that is not behind",
+        "common/rollback.py",
+        "        if await runs.forget(run, *names):\n",
+        "        if False:\n",
+        AGAIN + "test_a_list_from_before_a_message_moved_is_not_shown_again",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "renumbered: a user's list is without what is pending of a conversation that has no header",
+        "common/rebuild.py",
+        "        for conversation in pending.headless:\n",
+        "        for conversation in ():\n",
+        HEADLESS,
+        of=(Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "renumbered: what is pending with a version that the record has does not count",
+        "common/rebuild.py",
+        ", all_lacking=True)",
+        ")",
+        HEADLESS,
+        of=(Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "renumbered: a repeated append is answered with whatever stands at its first number",
+        "common/publisher.py",
+        "        if not others:\n            return {}\n",
+        "        if True:\n            return {}\n",
+        AGAIN + "test_an_append_that_is_repeated_is_answered_with_its_own_message",
+        of=(Promise.ONE_ROW, Trap.OLDER_REDIS),
+    ),
+    Mutation(
+        "roll-back: what an emptied log lost is not noticed when it is committed",
+        GROUP,
+        "  if trimmed and before(position, trimmed) then\n",
+        "  if not before(last_position(events), position) then\n",
+        AGAIN + "test_what_an_emptied_redis_lost_is_noticed_in_whatever_order_it_is_committed",
         of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
@@ -168,7 +219,7 @@ MUTATIONS: Final = (
     Mutation(
         "collision: an event that was lost from the log and committed is not noticed",
         GROUP,
-        "(unknown[args[argument + 1]] and was_lost(keys[1], args[argument + 1]))",
+        "(unknown[position] and was_lost(keys[1], args[1], position))",
         "false",
         ROLLBACK + "test_what_was_on_its_way_when_redis_lost_it_is_kept",
         of=(Promise.KILL, Trap.OLDER_REDIS),

@@ -36,16 +36,16 @@ _UNCACHED_PEEK: Final = """        header, events = await self._cache.peek(user,
         pending = pending_messages(events)
 """
 _UNCACHED_LOAD: Final = "        loaded = await self._store.load(user, conversation, self._length%s)\n"
-_LIST_PEEK: Final = "        pending = await self._cache.list_peek(user)\n"
+_LIST_PEEK: Final = "        pending = await self._loader.pending_rows(user)\n"
 _LIST_STORED: Final = """        stored = await self._store.conversations(
             user,
             limit=limit,
             before=before,
             since_ms=since_ms,
-            excluding=[header.id for header in pending],
+            excluding=pending.ids,
         )
 """
-_LIST_STORED_FIRST: Final = _LIST_STORED.replace("[header.id for header in pending]", "[]")
+_LIST_STORED_FIRST: Final = _LIST_STORED.replace("pending.ids", "[]")
 
 MUTATIONS: Final = (
     Mutation(

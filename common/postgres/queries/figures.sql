@@ -23,3 +23,9 @@ SELECT
 SELECT partition, position_ms, position_seq, updated_at
 FROM committed_positions
 ORDER BY partition
+
+-- name: renumbered
+-- The conversations in which a message stands at another number than its event says. Few: each is one that
+-- Redis gave a number to again.
+SELECT DISTINCT user_id, conversation_id::text AS id
+FROM renumbered

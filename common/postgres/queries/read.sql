@@ -90,6 +90,7 @@ WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
 -- What is known here of messages that pending events tell of, and whether they are gone for good.
 -- $2 conversation  $3 numbers  $4 ids
 SELECT n.number, m.payload, COALESCE(m.version, 0) AS version,
+    COALESCE(m.sequence_number <> n.number, false) AS elsewhere,
     EXISTS (
         SELECT FROM tombstones AS t
         WHERE t.user_id = $1 AND t.conversation_id = $2
@@ -100,7 +101,7 @@ SELECT n.number, m.payload, COALESCE(m.version, 0) AS version,
     ) AS gone
 FROM unnest($3::bigint[], $4::text[]) AS n (number, id)
 LEFT JOIN messages AS m
-    ON m.user_id = $1 AND m.conversation_id = $2 AND m.id = n.id AND m.sequence_number = n.number
+    ON m.user_id = $1 AND m.conversation_id = $2 AND m.id = n.id
 
 -- name: messages_by_number
 -- $2 conversation  $3 sequence numbers

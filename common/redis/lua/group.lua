@@ -5,6 +5,8 @@
 -- In a header: it does not agree with the record. A deleted one that is marked has no gravestone in
 -- PostgreSQL, so it stays until it has.
 local STALE = 'stale'
+-- In a partition's log hash: everything below was settled, and may be trimmed.
+local TRIMMED = 'trimmed_below'
 -- What Lua can hand to a command at once is limited; a letter with more words is kept as one.
 local MAX_WORDS = 7000
 
@@ -57,19 +59,22 @@ local function forget_conversation(header, user_pending)
     base .. ':summaries', base .. ':rebuild')
 end
 
--- Whether an entry that PostgreSQL has was lost from the log: Redis came back older while it was on its way
--- from one to the other. Its position is not given again. (One that was settled and trimmed by somebody else
--- is not there either: it stood before all that is.)
-local function was_lost(events, position)
-  if redis.call('EXISTS', events) == 0 or redis.call('XRANGE', events, position, position)[1] then
+-- Whether an entry that PostgreSQL has, and the group does not know, is not on the log: Redis came back older
+-- while it was on its way from one to the other. Its position is not given again. (One that somebody else has
+-- settled and that is trimmed since is not there either: it stood below what was trimmed.)
+local function was_lost(events, group, position)
+  if redis.call('XRANGE', events, position, position)[1] then
+    return false
+  end
+  local trimmed = redis.call('HGET', beside(events, 'log'), TRIMMED)
+  if trimmed and before(position, trimmed) then
     return false
   end
   if before(last_position(events), position) then
+    create_group({ events }, { group })
     redis.call('XSETID', events, position)
-    return true
   end
-  local first = redis.call('XRANGE', events, '-', '+', 'COUNT', '1')[1]
-  return first and before(first[1], position) or false
+  return true
 end
 
 -- Committed: acknowledge, and settle each event's conversation.
@@ -89,7 +94,8 @@ local function committed(keys, args)
   local argument = 5 + n
   for i = 2, #keys, 3 do
     settle(keys[i], keys[i + 1], keys[i + 2], args[argument], args[argument + 1], args[2], args[3])
-    if args[argument + 2] == '1' or (unknown[args[argument + 1]] and was_lost(keys[1], args[argument + 1])) then
+    local position = args[argument + 1]
+    if args[argument + 2] == '1' or (unknown[position] and was_lost(keys[1], args[1], position)) then
       forget_conversation(keys[i], keys[i + 2])
     end
     argument = argument + 3
@@ -253,6 +259,9 @@ local function trim(keys, args)
     floor = args[2]
   end
   local trimmed = redis.call('XTRIM', keys[1], 'MINID', '~', floor)
+  if trimmed > 0 then
+    redis.call('HSET', beside(keys[1], 'log'), TRIMMED, floor)
+  end
   local first = redis.call('XRANGE', keys[1], '-', '+', 'COUNT', 1)[1]
   local until_ms = first and '(' .. string.match(first[1], '^%d+') or '+inf'
   redis.call('ZREMRANGEBYSCORE', beside(keys[1], 'void'), '-inf', until_ms)

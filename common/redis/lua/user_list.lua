@@ -1,15 +1,18 @@
 -- A user's cached list of conversations: read a page, load it, and what is pending for it.
 
--- Every conversation of the user with anything pending, with its header.
+-- Every conversation of the user with anything pending, with its header; and those whose header was dropped
+-- because it was not what the record has.
 local function pending_headers(base, key)
-  local found = {}
+  local found, headless = {}, {}
   for _, conversation in ipairs(redis.call('SMEMBERS', key)) do
     local h = read_header(base .. ':' .. conversation)
     if h then
       found[#found + 1] = { conversation, header_reply(h) }
+    else
+      headless[#headless + 1] = conversation
     end
   end
-  return found
+  return found, headless
 end
 
 -- Read a page, newest first.
@@ -65,19 +68,20 @@ end
 -- Begin to load; see load.lua for the token.
 -- KEYS 1 conversations  2 summaries  3 pending  4 rebuild
 -- ARGV 1 token  2 lease (ms)  3 '1' = take over a load that is under way  4 the user's base key
--- Replies {status, {{conversation, header fields}, …}}: 'ready' | 'building' | 'started'
+-- Replies {status, {{conversation, header fields}, …}, {conversation without a header, …}}
+--   'ready' | 'building' | 'started'
 local function list_begin(keys, args)
   local rows = redis.call('ZCARD', keys[1]) - 1
   if rows >= 0 and rows == redis.call('HLEN', keys[2]) then
-    return { 'ready', {} }
+    return { 'ready', {}, {} }
   end
   if args[3] ~= '1' and redis.call('EXISTS', keys[4]) == 1 then
-    return { 'building', {} }
+    return { 'building', {}, {} }
   end
   redis.call('DEL', keys[4])
   redis.call('RPUSH', keys[4], args[1])
   redis.call('PEXPIRE', keys[4], args[2])
-  return { 'started', pending_headers(args[4], keys[3]) }
+  return { 'started', pending_headers(args[4], keys[3]) }  -- two values
 end
 
 -- Install what was loaded, with the conversations that changed since as they are now.
@@ -115,9 +119,9 @@ end
 -- What a reader who bypasses the cache must lay over PostgreSQL's answer; to be called before it.
 -- KEYS 1 pending
 -- ARGV 1 the user's base key
--- Replies {{conversation, header fields}, …}
+-- Replies {{{conversation, header fields}, …}, {conversation without a header, …}}
 local function list_peek(keys, args)
-  return pending_headers(args[1], keys[1])
+  return { pending_headers(args[1], keys[1]) }
 end
 
 register_function({ function_name = 'turnlog_list_read', callback = list_read, flags = { 'allow-oom' } })

@@ -20,11 +20,6 @@ from tests.chaos.faults.processes import EVERYTHING, Kill, StandStill
 from tests.chaos.faults.redis import ComeBackOlder, LoseTail, MemoryFull
 from tests.chaos.instance import Instance
 
-# Kinds that are made only where `--faults` names them.
-# redis-tail-lost: what a persister had read before the cut may reach PostgreSQL behind the window, so that an
-# answer names a number that its message has not kept (ADR 0091); the checker cannot tell that from a defect.
-LEFT_OUT: Final = frozenset({"redis-tail-lost"})
-
 
 def _of(role: str, fault: Callable[[Instance, Dice, str], Fault]) -> Callable[[Instance, Dice], Fault]:
     return lambda instance, dice: fault(instance, dice, role)
@@ -48,4 +43,4 @@ KINDS: Final = (
     Kind("persisters-fight", Fight),
     Kind("clock-jump", ClockJump, no_library),
 )
-DEFAULT: Final = tuple(kind for kind in KINDS if kind.name not in LEFT_OUT)
+DEFAULT: Final = KINDS

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
-from tests.chaos.forgiving import Window
 from tests.chaos.instance import Instance
+from tests.chaos.losses import Loss
 
 SHORTEST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 12.0
@@ -37,8 +37,8 @@ class Fault(ABC):
 
     target: str
     seconds: float = 0.0
-    forgiven: Window | None = None
-    """When acknowledgements were worth nothing, by what the fault is; known once it is healed."""
+    loss: Loss | None = None
+    """What it made Redis lose that nobody else had; known as soon as that is done."""
 
     @abstractmethod
     async def inject(self) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import check, main
-from tests.chaos.forgiving import forgive
 from tests.chaos.history import Outcome, Reply, read_history, write_history
 from tests.chaos.stored import Record, record_beside
 from tests.chaos.verdict import Violation
@@ -158,29 +157,6 @@ def test_a_repeat_may_find_its_conversation_deleted_meanwhile() -> None:
 def test_every_kind_of_violation_is_planted() -> None:
     """A new kind brings its history."""
     assert {violation for _, violation, _ in PLANTED} == set(Violation)
-
-
-def test_what_was_acknowledged_in_a_forgiven_window_may_be_gone() -> None:
-    """And nothing else: what was there before the window is lost all the same."""
-    model = Model()
-    first, _ = story(model)
-    before = model.now + 50
-    model.append(first, 2)
-    model.recent(first)
-    window = (before, model.now + 50)
-    model.now += 1000
-    del model.kept[first].messages[4:]
-    model.append(first)
-    model.finish()
-
-    verdict = check(forgive(model.operations, [window]), model.record())
-    assert found(verdict) == {}, verdict.text()
-    assert found(check(model.operations, model.record()))
-
-    del model.kept[first].messages[3]
-    later = (window[0], model.now + 50)
-    verdict = check(forgive(model.operations, [later]), model.record())
-    assert verdict.counts[Violation.LOST] == 1
 
 
 def test_a_saved_history_is_checked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
