@@ -24,7 +24,7 @@ PublicKey = RSAPublicKey | EllipticCurvePublicKey
 
 
 def algorithm_of(key: object) -> str | None:
-    """The one algorithm that `key` is for; None for a key that none of ours can use or that is too weak."""
+    """The one algorithm that `key` is for; None for private keys, weak ones, and those for none of ours."""
     if isinstance(key, RSAPublicKey) and MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         return "RS256"
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
@@ -65,7 +65,7 @@ def key_of(jwk: Mapping[str, Any]) -> tuple[str, PublicKey] | None:
     such as are meant for another algorithm.
     """
     operations = jwk.get("key_ops", ["verify"])
-    if jwk.get("kty") not in ("RSA", "EC") or "d" in jwk or jwk.get("use", "sig") != "sig":
+    if jwk.get("kty") not in ("RSA", "EC") or jwk.get("use", "sig") != "sig":
         return None
     if not isinstance(operations, list) or "verify" not in operations:
         return None

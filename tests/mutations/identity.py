@@ -230,8 +230,8 @@ MUTATIONS: Final = (
     Mutation(
         "key: a private one in a set",
         "common/identity/keys.py",
-        ' or "d" in jwk or ',
-        " or ",
+        "    if isinstance(key, RSAPublicKey) and ",
+        '    if hasattr(key, "key_size") and not hasattr(key, "curve") and ',
         SAFETY + "test_other_keys_of_a_set_are_left_out",
     ),
     Mutation(

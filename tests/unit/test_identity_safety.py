@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from common.domain.errors import UnsafeConfiguration
 from common.identity.keys import key_of
@@ -172,6 +173,8 @@ def test_keys_of_a_set_that_check_signatures(jwk: dict[str, Any]) -> None:
         {**RSA, "alg": "HS256"},
         {**RSA, "alg": None},
         {**RSA, "d": "AQAB"},
+        {**RSAAlgorithm.to_jwk(rsa_key("set"), as_dict=True), "key_ops": ["verify"]},
+        {**ECAlgorithm.to_jwk(ec_key("set"), as_dict=True), "use": "sig"},
         {**RSA, "kty": "EC"},
         {**EC, "kty": "RSA"},
         {**EC, "crv": "P-384"},
