@@ -38,18 +38,19 @@ def redis_settings(url: str, **more: Any) -> RedisSettings:
     return RedisSettings(url=SecretStr(url), cluster=url in OF_CLUSTERS, **more)
 
 
-def route_for_tests() -> None:
+def _route_for_tests() -> set[str]:
     """Let tests look with commands that Turnlog itself does not use; all have their key in front."""
-    first = PLACES["GET"]
-    more = "HSET HDEL HEXISTS HGETALL HLEN HKEYS LLEN LPUSH LREM LTRIM RPUSH SADD SMEMBERS SCARD SISMEMBER"
-    more += " TTL TYPE PERSIST XACK XDEL XTRIM XSETID ZADD ZCARD ZRANGE ZREM ZSCORE"
-    for name in more.split():
-        PLACES.setdefault(name, first)
-    PLACES.setdefault("EVAL", PLACES["FCALL"])
+    names = "HSET HDEL HGETALL HLEN HKEYS LLEN LPOP LPUSH LREM LTRIM RPOP RPUSH SADD SMEMBERS SCARD SISMEMBER"
+    names += " INCR TTL TYPE PERSIST XACK XDEL XTRIM XSETID ZADD ZCARD ZRANGE ZREM ZSCORE"
+    more: set[str] = {*names.split()} - {*PLACES}
+    PLACES.update(dict.fromkeys(more, PLACES["GET"]))
+    if "EVAL" not in PLACES:
+        PLACES["EVAL"] = PLACES["FCALL"]
+        more.add("EVAL")
+    return more
 
 
-if ON_A_CLUSTER:
-    route_for_tests()
+FOR_TESTS: Final = _route_for_tests() if ON_A_CLUSTER else set[str]()
 
 
 @dataclass
@@ -67,6 +68,14 @@ class Node:
     @property
     def address(self) -> Address:
         return address_of(self.dsn)
+
+    def lose_data(self) -> None:
+        """Kill it and take its log away, but not its place in the cluster."""
+        self.kill()
+        for file in self.spec.directory.rglob("*.aof*"):
+            file.unlink()
+        for file in self.spec.directory.rglob("*.manifest"):
+            file.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start it with all that it had, and wait until it answers."""
@@ -87,8 +96,9 @@ class Node:
         self.stop()
 
     def call(self, *command: str | int) -> Any:
-        """One command over a connection of its own."""
-        with redis.Redis.from_url(self.dsn, decode_responses=True) as client:
+        """One command over a connection of its own; the reply as it comes."""
+        with redis.Redis.from_url(self.dsn, decode_responses=True, protocol=2) as client:
+            client.response_callbacks.clear()
             return client.execute_command(*command)
 
 
@@ -166,7 +176,8 @@ def running_cluster(node_timeout_ms: int = 5000) -> Generator[Cluster]:
                 place = Path(directory) / str(i)
                 place.mkdir()
                 homes.append(embedded_home(place, load_settings(env_file=None).embedded))
-                ports = {**options, "cluster-port": str(free_port())}
+                # Slots move over a connection as to a replica, which is asked for the password, too.
+                ports = {**options, "cluster-port": str(free_port()), "masterauth": password}
                 spec = valkey_server(homes[-1], port=free_port(), password=password, options=ports)
                 nodes.append(Node(spec, place / "server.log"))
                 nodes[-1].start()
@@ -187,6 +198,6 @@ def _join(cluster: Cluster) -> None:
         node.call("CLUSTER", "ADDSLOTSRANGE", bounds[i], bounds[i + 1] - 1)
         node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
     for node in cluster.nodes[1:]:
-        port = node.call("CONFIG", "GET", "cluster-port")["cluster-port"]
+        port = node.call("CONFIG", "GET", "cluster-port")[1]
         cluster.nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.address.port, int(port))
     run_apart(cluster.settle())

@@ -21,7 +21,8 @@ from common.domain.messages import numbered
 from common.inspection import Inspection, inspection
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
-from common.redis.client import RedisClient
+from common.redis.commands import Client
+from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup
 from common.redis.keys import Keys
@@ -96,7 +97,7 @@ class Process:
     """What a gateway holds, connected as a gateway is."""
 
     parts: Conversations
-    client: RedisClient
+    client: Client
     keys: Keys
     group: ConsumerGroup
     pool: Pool
@@ -149,7 +150,7 @@ async def process(settings: Settings) -> AsyncGenerator[Process]:
         open_pool(settings.postgres, application_name="test") as pool,
         inspection(settings, pool) as inspecting,
     ):
-        client = RedisClient(settings.redis.dsn, admit=inspecting.admit)
+        client = connect(settings.redis, admit=inspecting.admit)
         functions, keys = Functions(client), keys_for(settings)
         try:
             yield Process(

@@ -60,7 +60,7 @@ PLACES: Final[dict[str, Callable[[Command], Argument]]] = {
                 "ZRANGEBYSCORE",
                 "ZREVRANGE",
             ),
-            *("XADD", "XLEN", "XRANGE", "XREVRANGE", "XPENDING", "XAUTOCLAIM"),
+            *("XADD", "XLEN", "XRANGE", "XREVRANGE", "XPENDING"),
         ),
         _first,
     ),

@@ -20,6 +20,7 @@ from common.domain.ids import ConversationId, Position, position_order
 from common.domain.messages import numbered
 from common.postgres.changes import Recorded
 from common.postgres.writer import BatchWriter
+from common.redis.client import RedisClient
 from common.redis.functions import Functions
 from common.redis.group import Committed, Entry
 from common.redis.runs import Runs, Served, count_rollbacks, is_inspected, run_of
@@ -191,6 +192,7 @@ async def test_a_frozen_server_is_the_same_run(own: Settings, redis: OwnRedis) -
         with capture_logs() as logs:
             frozen.suspend()
             try:
+                assert isinstance(old.client, RedisClient)
                 old.client._response_timeout = 0.1
                 waiting = asyncio.create_task(old.append(conversation, "b"))
                 await wait_until(lambda: any(line["event"] == "redis_silent" for line in logs))
