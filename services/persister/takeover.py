@@ -63,12 +63,15 @@ class Takeover:
         gone = sorted(silent - self._empty_handed)
         if not gone:
             return
-        held = 0
+        held, away = 0, 0
         for partition in range(self._partitions):
-            held += await self._take(partition, gone)
-        if not held:
+            try:
+                held += await self._take(partition, gone)
+            except LogUnavailable:
+                away += 1  # one primary of a cluster; what it has is looked at when it is back
+        if not held and not away:
             self._empty_handed |= set(gone)
-        elif not self._told.issuperset(gone):
+        elif held and not self._told.issuperset(gone):
             self._told |= set(gone)
             log.warning("silent_persisters_taken_over_from", silent=gone, entries=held)
 

@@ -101,6 +101,6 @@ local function let_go(keys, args)
   return { held, lost }
 end
 
-redis.register_function({ function_name = 'turnlog_read_page', callback = read_page, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_claim_page', callback = claim_page, flags = { 'allow-oom' } })
-redis.register_function({ function_name = 'turnlog_let_go', callback = let_go, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_read_page', callback = read_page, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_claim_page', callback = claim_page, flags = { 'allow-oom' } })
+register_function({ function_name = 'turnlog_let_go', callback = let_go, flags = { 'allow-oom' } })
