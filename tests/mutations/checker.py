@@ -17,16 +17,17 @@ MUTATIONS: Final = (
     Mutation(
         "checker: what was only seen may vanish",
         "tests/chaos/checker.py",
-        "        story.numbers[tag] = number\n",
-        "        if self.facts.sent[tag].acknowledged:\n            story.numbers[tag] = number\n",
+        "            story.see(message.number, message.tag)\n            if over:\n",
+        "            if self.facts.sent[message.tag].acknowledged:\n"
+        "                story.see(message.number, message.tag)\n            if over:\n",
         ONE + "[lost_after_it_was_only_seen]",
         of=(Promise.READ_YOUR_WRITES,),
     ),
     Mutation(
         "checker: a delete that nobody was told of is never known",
         "tests/chaos/checker.py",
-        "        if gone and known and story.may_be_deleted(operation.completed_ns):\n",
-        "        if False:\n",
+        "        if gone and known and story",
+        "        if False and story",
         ONE + "[undecided_delete]",
         of=(Promise.DELETE,),
     ),
@@ -85,7 +86,7 @@ MUTATIONS: Final = (
         "tests/chaos/pardon.py",
         " and operation.invoked_ns <= self.well_ns",
         "",
-        NOT_EXCUSED + "[a_list_goes_back_after_the_window]",
+        NOT_EXCUSED + "[a_row_goes_back_after_the_window]",
     ),
     Mutation(
         "checker: what came late and was seen is known no more",

@@ -99,7 +99,7 @@ MUTATIONS: Final = (
     Mutation(
         "renumbered: a list from before is shown by a Redis that is not behind",
         "common/rollback.py",
-        "        if await runs.forget(run, *names):\n",
+        "        if await runs.forget(*names):\n",
         "        if False:\n",
         AGAIN + "test_a_list_from_before_a_message_moved_is_not_shown_again",
         of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),

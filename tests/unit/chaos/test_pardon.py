@@ -289,6 +289,17 @@ def a_list_goes_back_after_the_window(cut: Cut) -> Record:
     return cut.model.record()
 
 
+def a_row_goes_back_after_the_window(cut: Cut) -> Record:
+    cut.appended()
+    cut.strike()
+    cut.well()
+    cut.model.append(cut.first)
+    earlier = cut.model.listing()
+    cut.model.append(cut.first)
+    change(cut.model, cut.model.listing(), reply=earlier.reply)
+    return cut.model.record()
+
+
 def a_delete_that_was_not_lost_is_undone(cut: Cut) -> Record:
     messages = list(cut.kept.messages)
     cut.appended()
@@ -375,6 +386,7 @@ WRONG: list[tuple[Callable[[Cut], Record], Violation, int]] = [
     (a_message_moves_that_the_record_had, Violation.REORDERED, 1),
     (one_number_for_two_at_the_end, Violation.REORDERED, 1),
     (a_list_goes_back_after_the_window, Violation.STALE, 1),
+    (a_row_goes_back_after_the_window, Violation.STALE, 1),
     (a_delete_that_was_not_lost_is_undone, Violation.RESURRECTED, 1),
     (a_delete_in_the_window_is_undone, Violation.RESURRECTED, 1),
     (a_conversation_is_not_found_in_the_window, Violation.STALE, 1),
