@@ -209,7 +209,9 @@ class Publisher:
             except Cold:
                 creation = await self._warm(user, conversation, creation)
             else:
-                return await self._answer(user, conversation, messages, receipt)
+                return await self._answer(
+                    user, conversation, messages, receipt, keyed=idempotency is not None
+                )
         raise Busy("the conversation is being changed by too many at once")
 
     async def _warm(
@@ -267,6 +269,8 @@ class Publisher:
         conversation: ConversationId,
         messages: Sequence[NewMessage],
         receipt: Receipt,
+        *,
+        keyed: bool,
     ) -> Appended:
         """The messages as stored. Those of a repeated append are read back: their times are the first's."""
         pairs = list(zip(receipt.sequence_numbers, messages, strict=True))
@@ -276,7 +280,9 @@ class Publisher:
             # New ones have the highest numbers. One that was deleted meanwhile is answered as it was sent.
             known = sorted(receipt.sequence_numbers)[: receipt.known]
             found = await self._history.by_number(user, conversation, known)
-            moved = await self._moved(user, conversation, [(found.get(n), m) for n, m in pairs])
+            # What a key answers may have come under ids that were made for this call: they have no place.
+            named = [(found.get(n), m) for n, m in pairs if m.id_given or not keyed]
+            moved = await self._moved(user, conversation, named)
             ours |= found
         ordered = [moved[m.id].served if m.id in moved else ours[number] for number, m in pairs]
         return Appended(conversation, ordered, receipt.position, receipt.known)

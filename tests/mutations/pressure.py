@@ -118,7 +118,7 @@ MUTATIONS: Final = (
     Mutation(
         "pressure: the caller is not told what is the matter",
         "services/gateway/problems.py",
-        "str(error) if isinstance(error, Overloaded) else ",
+        "str(error) if isinstance(error, (Overloaded, AwaitsLog)) else ",
         "",
         OVERLOAD + "test_a_backlog_over_its_bound_is_a_503_that_says_so",
         of=(Promise.PRESSURE,),
