@@ -19,7 +19,7 @@ it. A line may stand under several promises. All promises together are tested un
 
 (Made of `tests/mutations/*.py` by `python -m tests.mutations --table`; a test compares the two.)
 """
-_OTHERS: Final = "What keeps other tests and tools honest, and holds no promise by itself."
+_OTHERS: Final = "What keeps identity, tools and tests honest, and holds none of the twelve by itself."
 _COLUMNS: Final = "| taken out | in | goes red |\n|---|---|---|\n"
 
 
