@@ -56,7 +56,7 @@ def test_the_services_settings_are_complete(services: dict[str, Any]) -> None:
         )
 
 
-async def test_redis_is_durable_and_never_evicts(services: dict[str, Any], tmp_path: Path) -> None:
+async def test_redis_is_durable_bounded_and_never_evicts(services: dict[str, Any], tmp_path: Path) -> None:
     """The command line of the file, given to the real server."""
     home = embedded_home(tmp_path)
     port = free_port()
@@ -75,10 +75,13 @@ async def test_redis_is_durable_and_never_evicts(services: dict[str, Any], tmp_p
     try:
         await server.wait_ready()
         async with redis.asyncio.Redis.from_url(spec.dsn, decode_responses=True) as client:
-            found = await client.config_get("appendonly", "appendfsync", "maxmemory-policy", "save")
+            found = await client.config_get(
+                "appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "save"
+            )
         assert found == {
             "appendonly": "yes",
             "appendfsync": "always",
+            "maxmemory": str(2 * 1024**3),
             "maxmemory-policy": "noeviction",
             "save": "",
         }

@@ -1,13 +1,14 @@
 """An embedded Valkey: its configuration file and the command that starts it.
 
-It listens on 127.0.0.1 only, asks for a password, writes every command to disk before it answers, and
-never evicts.
+It listens on 127.0.0.1 only, asks for a password, writes every command to disk before it answers, never
+evicts, and takes half of the machine's memory at most.
 """
 
 import asyncio
 from collections.abc import Mapping
 
 from tools.embedded.home import EmbeddedHome
+from tools.embedded.memory import valkey_memory
 from tools.embedded.programs import valkey_program
 from tools.embedded.server import ServerSpec
 
@@ -26,6 +27,7 @@ def valkey_server(
         "appendonly": "yes",
         "appendfsync": "always",
         "save": '""',
+        "maxmemory": str(valkey_memory()),
         "maxmemory-policy": "noeviction",
         "protected-mode": "yes",
         "databases": "16",
