@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from common.assembly import Conversations, assemble_direct
-from common.direct.remembering import forget_expired
+from common.direct.remembering import forget_expired, remembered
 from common.direct.transactions import Guards
 from common.domain.errors import (
     ConversationDeleted,
@@ -170,9 +170,19 @@ async def test_one_request_that_comes_twice_at_once_is_carried_out_once(scene: S
     assert await numbers(scene, conversation) == [0]
 
 
-async def test_a_key_that_two_requests_use_at_once_is_one_s(scene: Scene) -> None:
-    """On two conversations, so that no row's lock keeps them apart."""
+async def test_a_key_that_two_requests_use_at_once_is_one_s(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two conversations, so that no row's lock keeps them apart; both find the key new."""
     conversations = [await scene.conversation() for _ in range(2)]
+    both_have_looked = asyncio.Barrier(2)
+
+    async def look(*args: Any) -> Any:
+        found = await remembered(*args)
+        await both_have_looked.wait()
+        return found
+
+    monkeypatch.setattr("common.direct.publisher.remembered", look)
     answers = await asyncio.gather(
         append(scene.first, conversations[0], "x", idempotency=ONE),
         append(scene.second, conversations[1], "y", idempotency=OTHER),
