@@ -295,7 +295,7 @@ MUTATIONS: Final = (
         "compose.yaml",
         "      - --appendfsync\n      - always\n",
         "      - --appendfsync\n      - everysec\n",
-        "tests/integration/test_compose.py::test_redis_is_durable_and_never_evicts",
+        "tests/integration/test_compose.py::test_redis_is_durable_bounded_and_never_evicts",
         of=(Promise.POWER,),
     ),
     Mutation(
