@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from common.assembly import keys_for
-from common.domain.errors import TurnlogError
+from common.domain.errors import LogUnavailable, TurnlogError
 from common.domain.ids import Position, now_ms, position_order
 from common.postgres.authority import AuthorityStore
 from common.postgres.figures import CommittedPosition, read_committed_positions, read_figures
@@ -19,7 +20,6 @@ from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.group import ConsumerGroup, PartitionLag
 from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
-from common.redis.info import parse_info
 from common.redis.keys import Keys
 from common.redis.pressure import Bounds, Pressure
 from common.redis.runs import count_rollbacks
@@ -36,7 +36,10 @@ from tools.status.report import (
     Service,
     Status,
 )
+from tools.status.servers import ask_servers
 from tools.up.port import is_ready
+
+T = TypeVar("T")
 
 
 async def collect(settings: Settings, url: str) -> Status:
@@ -95,10 +98,12 @@ async def _redis(
         committed = {position.partition: position.position for position in positions}
         status = await _redis_status(client, keys, settings, committed)
         heartbeats = Heartbeats(Functions(client), keys)
-        return status, [await _reading(heartbeats, service) for service in Reading]
+        readers = [await _or(_reading(heartbeats, kind), _unheard(kind), client) for kind in Reading]
     except TurnlogError as error:
         failures.append(str(error))
         return None, []
+    else:
+        return status, readers
     finally:
         await client.aclose()
 
@@ -106,31 +111,47 @@ async def _redis(
 async def _redis_status(
     client: Client, keys: Keys, settings: Settings, committed: dict[int, Position]
 ) -> RedisStatus:
-    facts = parse_info(await client.call("INFO"))
+    servers = await ask_servers(client)
     functions = Functions(client)
     group = ConsumerGroup(functions, keys, settings.redis)
     pressure = Pressure(functions, keys, Bounds())
     stats, now = CacheStats(client, keys), now_ms()
-    hour = await stats.since(now - HOUR_MS, until_ms=now)
-    day = await stats.since(now - 24 * HOUR_MS, until_ms=now)
+    hour = await _or(stats.since(now - HOUR_MS, until_ms=now), (0, 0), client)
+    day = await _or(stats.since(now - 24 * HOUR_MS, until_ms=now), (0, 0), client)
+    partitions = [
+        await _or(
+            _partition(client, group, pressure, keys, partition, committed=committed.get(partition)),
+            None,
+            client,
+        )
+        for partition in range(keys.partitions)
+    ]
     return RedisStatus(
-        version=facts.get("valkey_version") or facts.get("redis_version", "unknown"),
-        used_bytes=int(facts["used_memory"]),
-        max_bytes=int(facts.get("maxmemory", 0)),
-        keys=await client.call("DBSIZE"),
-        evicted_keys=int(facts.get("evicted_keys", 0)),
-        append_only=facts.get("aof_enabled") == "1",
+        version=servers.version,
+        used_bytes=servers.used_bytes,
+        max_bytes=servers.max_bytes,
+        keys=servers.keys,
+        evicted_keys=servers.evicted_keys,
+        append_only=servers.append_only,
         hits_last_hour=hour[0],
         misses_last_hour=hour[1],
         hits_last_day=day[0],
         misses_last_day=day[1],
-        partitions=[
-            await _partition(client, group, pressure, keys, partition, committed=committed.get(partition))
-            for partition in range(keys.partitions)
-        ],
-        breaker=await _breaker(client, keys),
-        rollbacks=await count_rollbacks(client, keys),
+        partitions=[partition for partition in partitions if partition is not None],
+        breaker=await _or(_breaker(client, keys), None, client),
+        nodes=servers.nodes,
+        rollbacks=await _or(count_rollbacks(client, keys), 0, client),
     )
+
+
+async def _or(asked: Awaitable[T], otherwise: T, client: Client) -> T:
+    """What is asked of a part of a cluster, or what is said where just that part is away."""
+    try:
+        return await asked
+    except LogUnavailable:
+        if not client.clustered:
+            raise
+        return otherwise
 
 
 async def _breaker(client: Client, keys: Keys) -> BreakerStatus | None:
@@ -185,6 +206,10 @@ async def _reading(heartbeats: Heartbeats, service: Reading) -> Service:
     if silence:
         return Service(name=service, up=False, detail=f"silent for {silence[0]:,.0f} s")
     return Service(name=service, up=False, detail="never seen")
+
+
+def _unheard(service: Reading) -> Service:
+    return Service(name=service, up=False, detail="not known: the primary that hears of it is away")
 
 
 async def _gateway(url: str) -> Service:

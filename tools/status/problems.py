@@ -23,6 +23,9 @@ def problems_of(services: list[Service], redis: RedisStatus | None) -> list[str]
     found = [f"{service.name}: {service.detail}" for service in services if not service.up]
     if redis is None:
         return found
+    found += [
+        f"{node.away}: its users are answered 503, the others go on" for node in redis.nodes if node.away
+    ]
     parked = sum(partition.parked for partition in redis.partitions)
     if parked:
         found.append(f"{parked:,} events are parked: PostgreSQL could not take them")

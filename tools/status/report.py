@@ -34,8 +34,21 @@ class BreakerStatus(_Part):
     error: str
 
 
+class NodeStatus(_Part):
+    """One primary of a Redis cluster; figures are None where it is `away`, which says why."""
+
+    name: str
+    used_bytes: int | None = None
+    max_bytes: int | None = None
+    keys: int | None = None
+    away: str | None = None
+
+
 class RedisStatus(_Part):
-    """Redis: the log and the cache. `max_bytes` 0: no limit is set; rates are None without a read."""
+    """Redis: the log and the cache. `max_bytes` 0: no limit is set; rates are None without a read.
+
+    Of a cluster the figures are those of all `nodes` that answer, and `partitions` are theirs.
+    """
 
     version: str
     used_bytes: int
@@ -49,6 +62,8 @@ class RedisStatus(_Part):
     misses_last_day: int
     partitions: list[PartitionStatus]
     breaker: BreakerStatus | None = None
+    nodes: list[NodeStatus] = []
+    """The primaries of a cluster; none where Redis is one server."""
     rollbacks: int = 0
     """How often a partition came back older than PostgreSQL, as far as this Redis knows."""
 

@@ -48,6 +48,12 @@ def _cache(redis: RedisStatus) -> Table:
     limit = f"{redis.used_percent:.1f} % of {size(redis.max_bytes)}" if redis.used_percent else "no limit set"
     table.add_row("memory", size(redis.used_bytes), limit)
     table.add_row("keys", f"{redis.keys:,}", f"{redis.evicted_keys:,} evicted")
+    for node in redis.nodes:
+        name = node.name.removeprefix("Redis at ")
+        if node.away:
+            table.add_row(name, Text("away", style="bold red"), "")
+        else:
+            table.add_row(name, size(node.used_bytes or 0), f"{node.keys or 0:,} keys")
     table.add_row("hit rate, last hour", *_rate(redis.hits_last_hour, redis.misses_last_hour))
     table.add_row("hit rate, last day", *_rate(redis.hits_last_day, redis.misses_last_day))
     return table
