@@ -49,14 +49,6 @@ MUTATIONS: Final = (
         of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
     ),
     Mutation(
-        "roll-back: headers of what is pending are not loaded again",
-        "common/rollback.py",
-        "            await rebuilder.absent(user, conversation)\n",
-        "            pass\n",
-        ROLLBACK + "test_what_was_pending_and_came_back_is_still_there",
-        of=(Promise.READ_YOUR_WRITES, Trap.OLDER_REDIS),
-    ),
-    Mutation(
         "roll-back: a position without its entry stays pending",
         INSPECT,
         "      redis.call('LREM', keys[3], 1, position)\n",
