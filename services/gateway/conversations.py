@@ -40,15 +40,22 @@ REPLAY_HEADER: Final = {"Idempotent-Replayed": "`true` where an earlier call had
 
 
 class Conversations:
-    """A user's conversations."""
+    """A user's conversations. A list goes back `history_days` where nothing is said; 0: all the way."""
 
     def __init__(
-        self, history: HistoryPort, listing: ListingPort, publisher: PublisherPort, limits: LimitsSettings
+        self,
+        history: HistoryPort,
+        listing: ListingPort,
+        publisher: PublisherPort,
+        limits: LimitsSettings,
+        *,
+        history_days: int,
     ) -> None:
         self._history = history
         self._listing = listing
         self._publisher = publisher
         self._limits = limits
+        self._history_days = history_days
 
     @operation(
         "POST",
@@ -97,9 +104,10 @@ class Conversations:
     )
     async def list_conversations(self, call: Call[ConversationsQuery]) -> Reply:
         """`limit` and `cursor` follow a list that changes meanwhile without missing what stays; `page` and
-        `page_size` number it. Without `days` every conversation is listed, however old."""
+        `page_size` number it. What is older than `days` is not in the list; it can be read all the same."""
         query = call.query
-        since_ms = now_ms() - query.days * DAY_MS if query.days else 0
+        days = self._history_days if query.days is None else query.days
+        since_ms = now_ms() - days * DAY_MS if days else 0
         if query.paged:
             query.refuse_mixing("limit", "cursor")
             size = query.size(self._limits.max_page_size)

@@ -77,8 +77,12 @@ class ConversationsQuery(_Paged):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=100)
     cursor: str | None = Field(default=None, min_length=1, max_length=200)
-    days: int = Field(
-        default=0, ge=0, le=MAX_DAYS, description="Only what was modified in the last `days` days; 0: all."
+    days: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_DAYS,
+        description="Only what was modified in the last `days` days; 0: all. Without it the server's"
+        " `CONVERSATION_HISTORY_DAYS`, which is 7 where nobody has set it.",
     )
 
 

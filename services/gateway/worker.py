@@ -103,7 +103,13 @@ def create_gateway(
     """The application over what is connected."""
     limits = settings.limits
     resources: list[object] = [
-        Conversations(parts.history, parts.listing, parts.publisher, limits),
+        Conversations(
+            parts.history,
+            parts.listing,
+            parts.publisher,
+            limits,
+            history_days=settings.conversation_history_days,
+        ),
         Messages(
             parts.history,
             parts.publisher,

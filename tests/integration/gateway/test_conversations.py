@@ -6,7 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateways import problem_fields
+from common.domain.ids import UserId, new_conversation_id, now_ms
+from common.settings import Settings
+from services.gateway.conversations import DAY_MS
+from tests.gateways import problem_fields, running_gateway
+from tests.redis_parts import STATE
+from tests.stage import scene_of
 
 URL = "/api/conversations"
 
@@ -127,12 +132,24 @@ async def test_the_list_can_be_paged(client: httpx.AsyncClient) -> None:
     assert beyond["pagination"]["total"] == 5
 
 
-async def test_days_leaves_out_what_is_older(client: httpx.AsyncClient) -> None:
-    """Without it everything is listed, however old."""
-    made = await create(client)
-    for params in ({}, {"days": 0}, {"days": 1}):
-        listed = (await client.get(URL, params=params)).json()["conversations"]
-        assert [row["conversation_id"] for row in listed] == [made["conversation_id"]]
+@pytest.mark.parametrize(("history_days", "listed_by_default"), [(7, 1), (30, 2), (0, 3)])
+async def test_days_leaves_out_what_is_older(
+    kept: Settings, history_days: int, listed_by_default: int
+) -> None:
+    """Without it CONVERSATION_HISTORY_DAYS says how far a list goes back, by cursor and by page; 0 is all."""
+    user = UserId("alice")
+    ids = [new_conversation_id() for _ in range(3)]
+    async with scene_of(kept) as scene:
+        for conversation, days_ago in zip(ids, (0, 20, 1000), strict=True):
+            at_ms = now_ms() - days_ago * DAY_MS
+            await scene.parts.publisher.create(user, STATE, at_ms=at_ms, conversation_id=conversation)
+    settings = kept.model_copy(update={"conversation_history_days": history_days})
+    async with running_gateway(settings) as gateway, gateway.client("alice") as client:
+        for params, count in (({}, listed_by_default), ({"days": 0}, 3), ({"days": 21}, 2), ({"days": 1}, 1)):
+            for paging in ({"limit": 10}, {"page": 1}):
+                listed = (await client.get(URL, params=params | paging)).json()["conversations"]
+                assert [row["conversation_id"] for row in listed] == ids[:count]
+        assert (await client.get(f"{URL}/{ids[2]}")).status_code == 200
 
 
 async def test_anothers_conversation_is_as_absent_as_none_at_all(
