@@ -22,6 +22,7 @@ from common.postgres.pool import Pool
 from common.postgres.writer import BatchWriter
 from common.redis.client import RedisClient
 from common.settings import Settings
+from tests.cluster import ON_A_CLUSTER
 from tests.persisting import persist
 from tests.record import NOW, History, pool_of
 from tests.replays import (
@@ -245,6 +246,7 @@ async def test_another_replays_checkpoint_is_refused(tmp_path: Path) -> None:
         Checkpoint(tmp_path / "c", "one").load()
 
 
+@pytest.mark.skipif(ON_A_CLUSTER, reason="a cluster has one database: there is no other log on it")
 async def test_another_log_gets_each_entry_once(scene: Scene, redis_url: str) -> None:
     """At its own position. A second time all is found; what cannot go in between any more is reported."""
     client = RedisClient(redis_url.rstrip("/") + "/1")

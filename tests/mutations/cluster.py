@@ -61,7 +61,7 @@ MUTATIONS: Final = (
         "services/persister/late.py",
         "await asyncio.wait(tasks, timeout=self._patience)",
         "await asyncio.wait(tasks)",
-        OUTAGE + "test_a_primary_that_is_killed_under_appends_stops_its_users_only",
+        "tests/unit/test_late.py::test_one_that_takes_long_is_not_waited_for",
         of=(Promise.AWAY,),
     ),
     Mutation(

@@ -80,6 +80,9 @@ async def test_while_a_slot_moves_key_by_key_no_function_begins(own: Cluster, re
     with pytest.raises(LogUnavailable, match=r"rehashing|moving") as refused:
         await _append(redis, conversation, "not yet")
     assert not refused.value.outcome_unknown
+    with pytest.raises(LogUnavailable, match=r"rehashing|moving"):
+        # All its keys are still here: only what it reaches beside them is gone.
+        await redis.log.log_query(ALICE, conversation, log_id="q", log=b"{}", at_ms=NOW)
     assert await redis.client.call("XLEN", events) == length
     assert await redis.client.call("EXISTS", first) == 1, "ASK leads to it"
 
