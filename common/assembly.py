@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.direct.editing import DirectEditor
 from common.direct.history import DirectHistory
 from common.direct.listing import DirectListing
 from common.direct.publisher import DirectPublisher
 from common.direct.transactions import Guards, Transactions
+from common.editing import Editor
 from common.history import History
 from common.listing import Listing
 from common.loading import Asker, CacheCounts, Loader
-from common.ports import HistoryPort, ListingPort, PublisherPort
+from common.ports import EditorPort, HistoryPort, ListingPort, PublisherPort
 from common.postgres.pool import Pool
 from common.postgres.store import Store
 from common.publisher import Publisher
@@ -28,6 +30,7 @@ class Conversations:
     """All that can be done with conversations, wherever they are kept."""
 
     publisher: PublisherPort
+    editor: EditorPort
     history: HistoryPort
     listing: ListingPort
 
@@ -37,6 +40,7 @@ class LoggedConversations(Conversations):
     """Conversations on the log, its caches and PostgreSQL, over one connection to each server."""
 
     publisher: Publisher
+    editor: Editor
     history: History
     listing: Listing
     loader: Loader
@@ -72,8 +76,10 @@ def assemble(
     loader = Loader(rebuilder, asker)
     counts = CacheCounts()
     history = History(cache, store, rebuilder, loader, counts, length=redis.session_max_messages)
+    events = log or EventLog(functions, keys, redis)
     return LoggedConversations(
-        publisher=Publisher(log or EventLog(functions, keys, redis), store, rebuilder, history),
+        publisher=Publisher(events, store, rebuilder, history),
+        editor=Editor(events, cache, store, rebuilder),
         history=history,
         listing=Listing(cache, store, loader, counts),
         loader=loader,
@@ -88,6 +94,7 @@ def assemble_direct(settings: Settings, pool: Pool, *, guards: Guards | None = N
     ttl = settings.redis.idempotency_ttl_seconds
     return Conversations(
         publisher=DirectPublisher(transactions, key_ttl_seconds=ttl),
+        editor=DirectEditor(transactions, key_ttl_seconds=ttl),
         history=DirectHistory(transactions),
         listing=DirectListing(transactions),
     )

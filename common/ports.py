@@ -11,17 +11,18 @@ from typing import Protocol
 
 from common.domain.conversations import Header, State
 from common.domain.cursors import ConversationList
-from common.domain.ids import ConversationId, Position, UserId
+from common.domain.ids import ConversationId, MessageId, Position, UserId
 from common.domain.messages import NewMessage
 from common.domain.paging import Page, Window
-from common.domain.publishing import UNSET, Appended, Idempotency, Unset
+from common.domain.publishing import UNSET, Appended, Edited, Idempotency, Revise, Truncated, Unset
 
 
 class PublisherPort(Protocol):
     """Changes one user's conversations. What returns is acknowledged: it will be in PostgreSQL.
 
     Raises ConversationNotFound (absent, deleted or another user's), ConversationDeleted,
-    MessageIdConflict, IdempotencyKeyConflict, and the Busy family where a server that is needed is away.
+    MessageIdConflict, MessageRemoved, IdempotencyKeyConflict, and the Busy family where a server that is
+    needed is away.
     """
 
     async def create(
@@ -44,8 +45,9 @@ class PublisherPort(Protocol):
         *,
         at_ms: int,
         idempotency: Idempotency | None = None,
+        title: str | None = None,
     ) -> Appended:
-        """Append `messages` to a conversation that is there, all or none."""
+        """Append `messages` to a conversation that is there, all or none. Without a title it gets `title`."""
         ...
 
     async def append_to_new(
@@ -83,6 +85,45 @@ class PublisherPort(Protocol):
 
     async def wait_persisted(self, user: UserId, appended: Appended, *, within: float) -> bool:
         """Wait until PostgreSQL has these messages; False where it has not `within` seconds."""
+        ...
+
+
+class EditorPort(Protocol):
+    """Changes messages that are there. What returns is acknowledged: it will be in PostgreSQL.
+
+    Raises ConversationNotFound (absent, deleted or another user's), MessageNotFound, IdempotencyKeyConflict,
+    what `revise` raises, and the Busy family where a server that is needed is away.
+    """
+
+    async def edit(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        message_id: MessageId,
+        revise: Revise,
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Edited:
+        """Give a message the body that `revise` makes of its own. One that is so already is left alone."""
+        ...
+
+    async def delete(
+        self, user: UserId, conversation: ConversationId, message_id: MessageId, *, at_ms: int
+    ) -> Position | None:
+        """Delete a message for ever; its number stays a gap."""
+        ...
+
+    async def truncate(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        after: int,
+        *,
+        at_ms: int,
+        idempotency: Idempotency | None = None,
+    ) -> Truncated:
+        """Delete all messages behind number `after` (-1: all) for ever; their numbers stay gaps."""
         ...
 
 

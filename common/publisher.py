@@ -23,17 +23,17 @@ from common.domain.publishing import UNSET, Appended, Idempotency, Unset
 from common.history import History
 from common.postgres.store import Store
 from common.rebuild import Rebuilder
+from common.redis.calls import Cold, Gone
 from common.redis.log import (
     FRESH,
     IDS_ARE_FRESH,
     NOTHING_CHECKED,
     Checked,
     CheckIds,
-    Cold,
     Creation,
     EventLog,
-    Gone,
     Receipt,
+    Removed,
     Taken,
 )
 
@@ -94,10 +94,11 @@ class Publisher:
         *,
         at_ms: int,
         idempotency: Idempotency | None = None,
+        title: str | None = None,
     ) -> Appended:
-        """Append `messages` to a conversation that is there, all or none."""
+        """Append `messages` to a conversation that is there, all or none. Without a title it gets `title`."""
         return await self._append(
-            user, conversation, messages, creation=None, at_ms=at_ms, idempotency=idempotency
+            user, conversation, messages, creation=None, at_ms=at_ms, idempotency=idempotency, title=title
         )
 
     async def append_to_new(
@@ -179,6 +180,7 @@ class Publisher:
         creation: Creation | None,
         at_ms: int,
         idempotency: Idempotency | None,
+        title: str | None = None,
     ) -> Appended:
         checked = NOTHING_CHECKED if any(message.id_given for message in messages) else IDS_ARE_FRESH
         repeatable = True
@@ -192,6 +194,7 @@ class Publisher:
                     create=creation,
                     checked=checked,
                     idempotency=idempotency,
+                    title=title,
                 )
             except Gone as gone:
                 raise ConversationNotFound(conversation) from gone
@@ -201,6 +204,8 @@ class Publisher:
             except Taken as taken:
                 found = await self._compare(user, conversation, messages, taken.numbers)
                 checked = Checked(checked.below, {**checked.known, **found})
+            except Removed as removed:
+                raise MessageRemoved([messages[index].id for index in removed.indices]) from removed
             except LogUnavailable as lost:
                 _once_more(lost, repeatable and self._log.worth_repeating)
                 # Nothing is fresh the second time: the first may have been carried out.

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from common.assembly import Conversations, LoggedConversations, assemble, assemble_direct, keys_for
 from common.authority.record_session import RecordSession
 from common.authority.session import LogSession
-from common.authority.switching import Switch, SwitchingHistory, SwitchingListing, SwitchingPublisher
+from common.authority.switching import (
+    Switch,
+    SwitchingEditor,
+    SwitchingHistory,
+    SwitchingListing,
+    SwitchingPublisher,
+)
 from common.authority.tracking import TrackingLog
 from common.authority.unsettled import Unsettled
 from common.authority.watermark import Watermark
@@ -80,6 +86,7 @@ async def open_switched(
         switch = Switch(session, logged, record)
         conversations = Conversations(
             publisher=SwitchingPublisher(switch),
+            editor=SwitchingEditor(switch),
             history=SwitchingHistory(switch),
             listing=SwitchingListing(switch),
         )

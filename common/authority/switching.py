@@ -88,6 +88,15 @@ class SwitchingPublisher:
             return False
 
 
+class SwitchingEditor:
+    """Editor, wherever the say is; see EditorPort."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.edit = switch.wherever(lambda parts: parts.editor.edit)
+        self.delete = switch.wherever(lambda parts: parts.editor.delete)
+        self.truncate = switch.wherever(lambda parts: parts.editor.truncate)
+
+
 class SwitchingHistory:
     """History, wherever the say is; see HistoryPort."""
 

@@ -12,12 +12,14 @@ from common.domain.conversations import Header
 from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, LogUnavailable
 from common.domain.ids import ConversationId, Position, UserId
 from common.postgres.authority import Proof
+from common.redis.calls import Cold, Gone, Moved
 from common.redis.functions import Functions
 from common.redis.keys import Keys
-from common.redis.log import CheckIds, Cold, EventLog, Gone, Receipt, Taken
+from common.redis.log import CheckIds, EventLog, Receipt, Removed, Taken
+from common.redis.message_changes import Intent, Outcome
 from common.settings import RedisSettings
 
-_REFUSALS = (Cold, Gone, CheckIds, Taken, ConversationDeleted, IdempotencyKeyConflict)
+_REFUSALS = (Cold, Gone, Moved, CheckIds, Taken, Removed, ConversationDeleted, IdempotencyKeyConflict)
 
 
 @dataclass(slots=True)
@@ -73,6 +75,18 @@ class TrackingLog(EventLog):
             outcome.position = await super().delete(user, conversation, *args, **kwargs)
             outcome.proof = Proof("deleted")
         return outcome.position
+
+    async def _change(
+        self, name: str, user: UserId, conversation: ConversationId, intent: Intent, *what: Any
+    ) -> Outcome:
+        with self._tracked(user, conversation) as tracked:
+            outcome = await super()._change(name, user, conversation, intent, *what)
+            if outcome.position is not None:
+                tracked.position = outcome.position
+                # Of a change that somebody made before, only the position is known.
+                version = -1 if outcome.repeated else outcome.header.version
+                tracked.proof = Proof("edited" if name == "edit" else "removed", version)
+        return outcome
 
     @contextmanager
     def _tracked(self, user: UserId, conversation: ConversationId) -> Generator[_Outcome]:

@@ -32,6 +32,12 @@ def _unfit(
             yield FieldError(field_name(path), "is too large a number")
 
 
+def first_title(messages: Sequence[NewMessage]) -> str | None:
+    """The title that a conversation without one takes from its messages: the first user message's text."""
+    text = next((message.text for message in messages if message.role == "user"), "")
+    return shorten(text, TITLE_CHARS) or None
+
+
 def first_state(
     *,
     title: str | None,
@@ -42,6 +48,5 @@ def first_state(
 ) -> State:
     """The state a conversation begins with; without a title it takes one from its first user message."""
     if title is None:
-        text = next((message.text for message in messages if message.role == "user"), "")
-        title = shorten(text, TITLE_CHARS) or None
+        title = first_title(messages)
     return State(title=title, model=model, metadata=metadata_json(metadata), created_at=created_at)

@@ -12,11 +12,14 @@ from common.domain.events import (
     ConversationCreated,
     ConversationDeleted,
     ConversationEvent,
+    ConversationTruncated,
     ConversationUpdated,
     MessageBody,
+    MessageDeleted,
+    MessageEdited,
     MessagesAppended,
 )
-from common.domain.ids import ConversationId, UserId, isoformat_ms
+from common.domain.ids import ConversationId, MessageId, UserId, isoformat_ms
 from common.domain.messages import NewMessage
 from common.postgres.changes import Recorded, moment
 from common.postgres.pool import Connection
@@ -76,6 +79,33 @@ class HeldConversation:
         self.header = after
         return after
 
+    def edit(self, number: int, revised: NewMessage, *, at_ms: int) -> None:
+        """Message `number` has another body."""
+        after = _advanced(self.living, at_ms)
+        body = MessageBody(revised.body)
+        about = self._about(after, at_ms)
+        self._events.append(MessageEdited(**about, message_id=revised.id, sequence_number=number, body=body))
+        self.header = after
+
+    def remove(self, message_id: MessageId, number: int, *, at_ms: int) -> None:
+        """Message `number` is gone."""
+        after = _advanced(self.living, at_ms)
+        about = self._about(after, at_ms)
+        self._events.append(MessageDeleted(**about, message_id=message_id, sequence_number=number))
+        self.header = after
+
+    def truncate(self, after_number: int, *, at_ms: int) -> None:
+        """All messages behind a number are gone."""
+        after = _advanced(self.living, at_ms)
+        self._events.append(
+            ConversationTruncated(
+                **self._about(after, at_ms),
+                after_sequence_number=after_number,
+                next_sequence_number=after.next_sequence_number,
+            )
+        )
+        self.header = after
+
     def delete(self, *, at_ms: int) -> None:
         """It is gone, for ever."""
         header = self.living
@@ -115,6 +145,13 @@ async def hold(
     # Version 0: the row that this transaction has just put there.
     born = header if header is not None and header.version > 0 else None
     return HeldConversation(connection, user, conversation, born)
+
+
+async def hold_living(connection: Connection, user: UserId, conversation: ConversationId) -> HeldConversation:
+    """Lock a conversation that is there. Raises ConversationNotFound where it is absent or deleted."""
+    held = await hold(connection, user, conversation)
+    _ = held.living
+    return held
 
 
 def _advanced(header: Header, at_ms: int) -> Header:

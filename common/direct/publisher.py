@@ -64,13 +64,14 @@ class DirectPublisher:
         *,
         at_ms: int,
         idempotency: Idempotency | None = None,
+        title: str | None = None,
     ) -> Appended:
-        """Append `messages` to a conversation that is there, all or none."""
+        """Append `messages` to a conversation that is there, all or none. Without a title it gets `title`."""
 
         async def attempt(first: bool) -> Appended:
             async with self._transactions.change(user, conversation) as connection:
                 held = await hold(connection, user, conversation)
-                return await self._append(held, _Sent(messages, at_ms, idempotency, fresh=first))
+                return await self._append(held, _Sent(messages, at_ms, idempotency, fresh=first, title=title))
 
         return await repeated(attempt)
 
@@ -152,6 +153,8 @@ class DirectPublisher:
                 return await _answered_before(held, messages, numbers)
         known = await _known(held, messages) if sent.may_be_known else {}
         new = [message for message in messages if message.id not in known]
+        if new and sent.title is not None and header.state.title is None:
+            held.update(replace(header.state, title=sent.title), at_ms=sent.at_ms)
         if new:
             held.append(new, at_ms=sent.at_ms)
         fresh = {
@@ -173,12 +176,14 @@ class DirectPublisher:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What an append was sent. `fresh`: no try before this one may have been committed."""
+    """What an append was sent. `fresh`: no try before this one may have been committed. `title`: for a
+    conversation that has none."""
 
     messages: Sequence[NewMessage]
     at_ms: int
     idempotency: Idempotency | None
     fresh: bool
+    title: str | None = None
 
     @property
     def may_be_known(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, cast
@@ -172,6 +173,17 @@ def new_message(fields: dict[str, Any], *, at_ms: int, default_id: MessageId | N
         text=message_text(kept.get("content")),
         role=kept.get("role"),
     )
+
+
+def changed_fields(stored: bytes, change: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the message with body `stored` as a client's `change` makes them: what that names is
+    replaced whole, the rest stays. Its id never changes, and its time only where another is given."""
+    given = {
+        key: value
+        for key, value in change.items()
+        if key not in ("id", "sequence_number") and not (key == "created_at" and value is None)
+    }
+    return {**parse_body(stored), **given}
 
 
 def body_digest(fields: dict[str, Any]) -> str:

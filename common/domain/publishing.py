@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from common.domain.conversations import Header
 from common.domain.ids import ConversationId, Position
+from common.domain.messages import NewMessage
 
 
 class Unset:
@@ -21,6 +24,29 @@ class Idempotency:
 
     key: str
     digest: str
+
+
+Revise = Callable[[bytes], NewMessage]
+"""Makes a message's new body from the one that it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """An edit's answer: the message as it is now, as served. `position` is None where there is no log, or
+    where it was so already; `replayed` where the request's key was used before."""
+
+    message: bytes
+    position: Position | None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """A truncation's answer: the conversation as it is now; the rest as for Edited."""
+
+    header: Header
+    position: Position | None
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

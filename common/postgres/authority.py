@@ -88,7 +88,7 @@ class AuthorityReport:
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What the record must show for an event to be settled: `message` by number, `state` by version,
-    `deleted`."""
+    `edited` and `removed` by the version of the event, `deleted`."""
 
     kind: str
     value: int = 0

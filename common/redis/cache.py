@@ -82,6 +82,15 @@ class PendingRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A conversation at one moment: its header, where Redis has it, what is pending, and the cached list."""
+
+    header: Header | None
+    events: list[ConversationEvent]
+    messages: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class ListBegun:
     """`pending` is what is to be laid over PostgreSQL's answer."""
 
@@ -203,6 +212,14 @@ class Cache:
         fields, entries = await self._functions.call("peek", self._keys.conversation(user, conversation)[:3])
         header = header_from_reply(conversation, fields) if fields else None
         return header, [waiting.event for waiting in _waiting(entries)]
+
+    async def look(self, user: UserId, conversation: ConversationId) -> Look:
+        """What a change of messages is worked out from."""
+        fields, entries, messages = await self._functions.call(
+            "look", self._keys.conversation(user, conversation)[:4]
+        )
+        header = header_from_reply(conversation, fields) if fields else None
+        return Look(header, [waiting.event for waiting in _waiting(entries)], messages)
 
     async def list_read(
         self,

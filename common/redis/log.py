@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import to_json
 
 from common.domain.conversations import Header, State
-from common.domain.errors import ConversationDeleted, IdempotencyKeyConflict, Overloaded
+from common.domain.errors import ConversationDeleted
 from common.domain.ids import ConversationId, Position, UserId, position_order
 from common.domain.messages import NewMessage, preview_of
 from common.domain.publishing import Idempotency
-from common.redis.functions import Functions
+from common.redis.calls import refusal
 from common.redis.headers import header_from_reply
-from common.redis.keys import Keys
-from common.settings import RedisSettings
+from common.redis.message_changes import MessageChanges
 
 FRESH = "fresh"
 """The `token` of a conversation whose id was made for it just now: it can be in neither store."""
-
-
-class Cold(Exception):
-    """The conversation is not in Redis; it must be loaded (or found absent) first."""
 
 
 class CheckIds(Exception):
@@ -45,8 +40,12 @@ class Taken(Exception):
         self.numbers = numbers
 
 
-class Gone(Exception):
-    """The conversation is deleted, and Redis still knows."""
+class Removed(Exception):
+    """The messages with these indices were deleted."""
+
+    def __init__(self, indices: list[int]) -> None:
+        super().__init__(indices)
+        self.indices = indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,8 @@ class Receipt:
     known: int
 
 
-class EventLog:
+class EventLog(MessageChanges):
     """Publishes events. Each method is one round trip and atomic; raises LogUnavailable (Redis away)."""
-
-    def __init__(self, functions: Functions, keys: Keys, settings: RedisSettings) -> None:
-        self._functions = functions
-        self._keys = keys
-        self._settings = settings
 
     @property
     def worth_repeating(self) -> bool:
@@ -107,10 +101,12 @@ class EventLog:
         create: Creation | None = None,
         checked: Checked = NOTHING_CHECKED,
         idempotency: Idempotency | None = None,
+        title: str | None = None,
     ) -> Receipt:
-        """Append `messages`, all or none. `checked` says what is known of their ids.
+        """Append `messages`, all or none. `checked` says what is known of their ids. A conversation that is
+        there and has no title gets `title`.
 
-        Raises Cold, CheckIds, Taken, Gone, IdempotencyKeyConflict, Overloaded.
+        Raises Cold, CheckIds, Taken, Removed, Gone, IdempotencyKeyConflict, Overloaded.
         """
         preview = preview_of([message.text for message in messages])
         arguments = [
@@ -118,7 +114,7 @@ class EventLog:
             to_json(preview) if preview is not None else b"",
             b"" if checked.below is None else checked.below,
             create.token if create else b"",
-            *_state_arguments(create.state if create else None),
+            *(_state_arguments(create.state) if create else _title_arguments(title)),
             *self._idempotency_arguments(idempotency),
         ]
         for message in messages:
@@ -134,8 +130,10 @@ class EventLog:
             case b"taken":
                 pairs = map(int, reply[1:])
                 raise Taken(dict(zip(pairs, pairs, strict=True)))
+            case b"removed":
+                raise Removed(list(map(int, reply[1:])))
             case _:
-                raise _refusal(reply)
+                raise refusal(reply)
 
     async def create(
         self,
@@ -165,7 +163,7 @@ class EventLog:
             case b"deleted":
                 raise ConversationDeleted("a conversation with this id was deleted")
             case _:
-                raise _refusal(reply)
+                raise refusal(reply)
 
     async def update(
         self,
@@ -187,7 +185,7 @@ class EventLog:
             metadata,
         )
         if reply[0] != b"ok":
-            raise _refusal(reply)
+            raise refusal(reply)
         return header_from_reply(conversation, reply[1:])
 
     async def delete(self, user: UserId, conversation: ConversationId, *, at_ms: int) -> Position:
@@ -198,7 +196,7 @@ class EventLog:
             *self._call(user, conversation, at_ms),
         )
         if reply[0] != b"ok":
-            raise _refusal(reply)
+            raise refusal(reply)
         return Position(reply[1].decode())
 
     async def log_query(
@@ -216,7 +214,7 @@ class EventLog:
             "log_query", [events], user, conversation or b"", at_ms, log_id, log
         )
         if isinstance(reply, list):
-            raise _refusal(reply)
+            raise refusal(reply)
         return Position(reply.decode())
 
     async def is_pending(self, user: UserId, conversation: ConversationId, position: Position) -> bool:
@@ -225,29 +223,6 @@ class EventLog:
         oldest = await self._functions.client.call("LINDEX", pending, 0)
         return oldest is not None and position_order(oldest.decode()) <= position_order(position)
 
-    def _call_keys(
-        self, user: UserId, conversation: ConversationId, idempotency: Idempotency | None
-    ) -> tuple[str, ...]:
-        keys = self._keys.conversation(user, conversation)
-        if idempotency is None:
-            return keys
-        return (*keys, self._keys.idempotency(user, idempotency.key))
-
-    def _idempotency_arguments(self, idempotency: Idempotency | None) -> tuple[str, int]:
-        digest = idempotency.digest if idempotency else ""
-        return digest, self._settings.idempotency_ttl_seconds * 1000
-
-    def _call(self, user: UserId, conversation: ConversationId, at_ms: int) -> list[Any]:
-        settings = self._settings
-        return [
-            user,
-            conversation,
-            at_ms,
-            settings.ttl_seconds * 1000,
-            settings.session_max_messages,
-            settings.list_max_conversations,
-        ]
-
 
 def _state_arguments(state: State | None) -> list[bytes]:
     if state is None:
@@ -255,21 +230,5 @@ def _state_arguments(state: State | None) -> list[bytes]:
     return [to_json(state.title), to_json(state.model), state.metadata, to_json(state.created_at)]
 
 
-def _overloaded(reason: bytes) -> Overloaded:
-    if reason == b"memory":
-        return Overloaded("The log is short of memory; nothing was stored", retry_after=5.0)
-    return Overloaded("The log is too far behind; nothing was stored", retry_after=2.0)
-
-
-def _refusal(reply: list[bytes]) -> Exception:
-    match reply[0]:
-        case b"cold":
-            return Cold()
-        case b"missing":
-            return Gone()
-        case b"key_conflict":
-            return IdempotencyKeyConflict("this idempotency key was used for another request")
-        case b"busy":
-            return _overloaded(reply[1])
-        case other:
-            return AssertionError(f"unknown reply {other!r}")
+def _title_arguments(title: str | None) -> list[bytes]:
+    return [to_json(title) if title is not None else b"", b"", b"", b""]

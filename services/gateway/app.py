@@ -22,7 +22,15 @@ from services.gateway.identity.authenticator import Authenticator
 from services.gateway.identity.credentials import credentials_of
 from services.gateway.identity.principal import Principal
 from services.gateway.identity.refusals import insufficient_scope
-from services.gateway.operations import Bound, Call, Operation, Reply, operations_of, path_conversation
+from services.gateway.operations import (
+    Bound,
+    Call,
+    Operation,
+    Reply,
+    operations_of,
+    path_conversation,
+    path_message,
+)
 from services.gateway.problems import Problem
 from services.gateway.queries import parse_query
 
@@ -68,7 +76,10 @@ def create_app(
     app.add_error_handler(TurnlogError, _domain_error)
     app.add_error_handler(Problem, _problem)
     for path, bounds in by_path(operations_of(resources)).items():
-        app.add_route(path, _falcon_resource(bounds, authenticator, read_seconds))
+        app.add_route(
+            path.replace("{message_id}", "{message_id:path}"),
+            _falcon_resource(bounds, authenticator, read_seconds),
+        )
     return app
 
 
@@ -105,11 +116,17 @@ def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float |
     query = TypeAdapter(described.query)
     no_parameters = described.query()
 
-    async def respond(req: Request, resp: Response, conversation_id: str | None = None) -> None:
+    async def respond(
+        req: Request,
+        resp: Response,
+        conversation_id: str | None = None,
+        message_id: str | None = None,
+    ) -> None:
         caller = None if described.public else await _caller(req, authenticator, described)
         conversation = path_conversation(conversation_id) if conversation_id is not None else None
+        message = path_message(message_id) if message_id is not None else None
         parameters = parse_query(query, req) if req.query_string else no_parameters
-        reply = await handler(Call(req, parameters, caller, conversation))
+        reply = await handler(Call(req, parameters, caller, conversation, message))
         resp.status = reply.status
         resp.data = reply.data
         resp.content_type = reply.content_type

@@ -41,6 +41,7 @@ STORED: Final[dict[str, Any]] = {
     "id": "0193a7c2-7c2f-7aa1-8b1c-5e2d9c3b7a10",
     "created_at": "2026-01-31T12:00:04.567Z",
 }
+EDITED: Final[dict[str, Any]] = {**STORED, "content": "What is the weather in Rome?"}
 WITH_MESSAGES: Final[dict[str, Any]] = {**CONVERSATION, "messages": [STORED]}
 MESSAGE_LIST: Final[dict[str, Any]] = {"conversation_id": _ID, "messages": [STORED]}
 APPENDED: Final[dict[str, Any]] = {**MESSAGE_LIST, "position": _POSITION}

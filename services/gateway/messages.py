@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from common.checks.conversations import first_title
 from common.checks.errors import FieldError
 from common.domain.ids import now_ms
 from common.domain.messages import Message
@@ -69,19 +70,22 @@ class Messages:
         so a single message with a field of that name must be sent as a batch. Every field is kept as it is
         sent, except `sequence_number`, which is always ours. A message's `id` makes the append idempotent:
         the same id with the same content is appended once, with other content refused (409), and so is the
-        id of a message that was deleted."""
+        id of a message that was deleted. A conversation without a title takes one from the first user message
+        that comes."""
         raw, body = await read_json(call.req, self._limits)
         submitted = recognise(body)
         if submitted.beside:
             raise invalid(*(FieldError(name, "is not known beside `messages`") for name in submitted.beside))
         at_ms = now_ms()
         key = request_key(call.req, call.user)
+        messages = ready(submitted, at_ms=at_ms, limits=self._limits, derived=message_ids(key))
         result = await self._publisher.append(
             call.user,
             call.conversation_id,
-            ready(submitted, at_ms=at_ms, limits=self._limits, derived=message_ids(key)),
+            messages,
             at_ms=at_ms,
             idempotency=key.of_request(call.req, raw) if key else None,
+            title=first_title(messages),
         )
         return await self._appended(call, result)
 
@@ -112,7 +116,10 @@ class Messages:
         if existing is not None:
             _refuse_state(submitted.beside)
             result = await self._publisher.append(
-                call.user, existing, messages, at_ms=at_ms, idempotency=idempotency
+                *(call.user, existing, messages),
+                at_ms=at_ms,
+                idempotency=idempotency,
+                title=first_title(messages),
             )
         else:
             result = await self._publisher.append_to_new(

@@ -9,7 +9,8 @@ from typing import Any, cast
 from common.checks.errors import FieldError, Invalid
 from common.checks.messages import check_count, ready_messages
 from common.domain.ids import MessageId
-from common.domain.messages import NewMessage
+from common.domain.messages import NewMessage, changed_fields
+from common.domain.publishing import Revise
 from common.settings import LimitsSettings
 
 Fields = dict[str, Any]
@@ -62,3 +63,24 @@ def ready(
     return ready_messages(
         submitted.messages, at_ms=at_ms, limits=limits, derived=derived, single=submitted.single
     )
+
+
+def revision(body: object, message_id: MessageId, *, at_ms: int, limits: LimitsSettings) -> Revise:
+    """How the fields of `body` change the message `message_id`; what it makes is checked like any message.
+
+    Raises Invalid, also where `body` names nothing to change.
+    """
+    if not isinstance(body, dict):
+        raise Invalid(FieldError("body", "must be an object: the fields to change"))
+    change = cast(Fields, body)
+    if change.get("id", message_id) != message_id:
+        raise Invalid(FieldError("id", "cannot be changed"))
+    if not change.keys() - {"id", "sequence_number"}:
+        raise Invalid(FieldError("body", "names nothing to change"))
+
+    def revise(stored: bytes) -> NewMessage:
+        changed = changed_fields(stored, change)
+        [message] = ready_messages([changed], at_ms=at_ms, limits=limits, single=True)
+        return message
+
+    return revise

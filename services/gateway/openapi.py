@@ -26,6 +26,7 @@ from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from common.domain.messages import MAX_ID_CHARS
 from services.gateway import examples, problems
 from services.gateway.identity.credentials import ACT_FOR
 from services.gateway.operations import JSON, Bound, Operation, Success
@@ -34,6 +35,10 @@ from services.gateway.schemas import EXAMPLE_ID, ProblemDetails
 
 API_VERSION: Final = "1"
 _BEARER: Final = "bearer"
+_PATH_PARAMETERS: Final = {
+    "conversation_id": ({"type": "string", "format": "uuid"}, EXAMPLE_ID),
+    "message_id": ({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}, examples.STORED["id"]),
+}
 _DESCRIPTION: Final = (
     "Conversations of chat and agent applications. Errors are RFC 9457 problems whose `errors` name the"
     " fields. Send a bearer token; in local modes a request without one is the test user's."
@@ -75,19 +80,18 @@ def _operation(described: Operation) -> OpenAPIOperation:
 
 
 def _path_parameters(described: Operation) -> list[Parameter | Reference]:
-    if "{conversation_id}" not in described.path:
-        return []
-    schema = Schema.model_validate({"type": "string", "format": "uuid"})
     return [
         Parameter.model_validate(
             {
-                "name": "conversation_id",
+                "name": name,
                 "in": "path",
                 "required": True,
-                "schema": schema,
-                "example": EXAMPLE_ID,
+                "schema": Schema.model_validate(schema),
+                "example": example,
             }
         )
+        for name, (schema, example) in _PATH_PARAMETERS.items()
+        if f"{{{name}}}" in described.path
     ]
 
 

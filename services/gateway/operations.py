@@ -7,6 +7,7 @@ exists undocumented and no documented one is missing.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -15,7 +16,9 @@ from falcon.asgi import Request
 from pydantic import BaseModel
 
 from common.checks.errors import FieldError
-from common.domain.ids import ConversationId, UserId, parse_conversation_id
+from common.domain.errors import MessageNotFound
+from common.domain.ids import ConversationId, MessageId, UserId, parse_conversation_id
+from common.domain.messages import MAX_ID_CHARS
 from common.identity.scopes import Scope
 from services.gateway.identity.principal import Principal
 from services.gateway.problems import ProblemType, invalid
@@ -25,6 +28,7 @@ from services.gateway.schemas import EXAMPLE_ID
 JSON: Final = "application/json"
 Q = TypeVar("Q", bound=Query)
 _SCOPES: Final = {"GET": Scope.READ, "POST": Scope.PUBLISH}
+_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,15 @@ class Reply:
 class Call(Generic[Q]):
     """One request, its user known and its parameters checked.
 
-    `principal` and `conversation_id` raise where the operation is public or its path names none.
+    `principal`, `conversation_id` and `message_id` raise where the operation is public or its path names
+    none.
     """
 
     req: Request
     query: Q
     caller: Principal | None
     conversation: ConversationId | None
+    message: MessageId | None = None
 
     @property
     def principal(self) -> Principal:
@@ -64,6 +70,12 @@ class Call(Generic[Q]):
         if self.conversation is None:
             raise RuntimeError("the path names no conversation")
         return self.conversation
+
+    @property
+    def message_id(self) -> MessageId:
+        if self.message is None:
+            raise RuntimeError("the path names no message")
+        return self.message
 
 
 Handler = Callable[[Any, Call[Q]], Awaitable[Reply]]
@@ -90,7 +102,8 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `path` is a Falcon template; `public` needs no identity.
+    """One method on one path. `path` is a Falcon template; `public` needs no identity. A `{message_id}` may
+    have slashes: it is the path's last part.
 
     A service's token needs `scope`; a user may do everything with what is theirs.
     """
@@ -176,3 +189,10 @@ def path_conversation(text: str) -> ConversationId:
     if parsed is None:
         raise invalid(FieldError("conversation_id", f"must be a UUID such as {EXAMPLE_ID}"))
     return parsed
+
+
+def path_message(text: str) -> MessageId:
+    """The message that a path names. Raises MessageNotFound for what no message can have for an id."""
+    if not 1 <= len(text) <= MAX_ID_CHARS or _NOT_IN_IDS.search(text):
+        raise MessageNotFound(text)
+    return MessageId(text)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.checks.fields import Strict
-from common.domain.messages import Message, ShortText, StoredMessage
+from common.domain.messages import BIGINT_MAX, Message, ShortText, StoredMessage
 
 ConversationUuid = Annotated[
     str, Field(json_schema_extra={"format": "uuid"}, description="A UUID written with its hyphens.")
@@ -53,6 +53,25 @@ class Submission(Strict):
     model: ShortText | None = None
     metadata: dict[str, Any] | None = None
     messages: list[Message] = Field(min_length=1, max_length=1000)
+
+
+class MessageChange(BaseModel):
+    """What is to be other in a message: what is named is replaced whole, null too; the rest stays."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: ShortText | None = None
+    content: str | list[str | dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Truncation(Strict):
+    """Where to cut."""
+
+    after_sequence_number: Annotated[int, Field(strict=True, ge=-1, le=BIGINT_MAX)] = Field(
+        description="The last message that stays; -1: none stays."
+    )
 
 
 class ConversationSummary(BaseModel):

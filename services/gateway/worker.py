@@ -31,6 +31,7 @@ from services.gateway.health import Health, Probe
 from services.gateway.identity.authenticator import Authenticator, open_authenticator
 from services.gateway.lifespan import Lifespan, in_background
 from services.gateway.me import Me
+from services.gateway.message_changes import MessageChanges
 from services.gateway.messages import Messages
 from services.gateway.pages import Pages
 from services.gateway.readiness import RedisReadiness, log_probe, stop_serving, store_probe
@@ -116,6 +117,7 @@ def create_gateway(
             limits,
             persisted_wait_seconds=settings.gateway.persisted_wait_seconds,
         ),
+        MessageChanges(parts.editor, limits),
         Me(settings.mode),
         health,
     ]

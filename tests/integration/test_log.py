@@ -17,7 +17,8 @@ from common.domain.events import MessagesAppended
 from common.domain.ids import UserId, new_conversation_id
 from common.domain.messages import numbered, parse_body
 from common.domain.publishing import Idempotency
-from common.redis.log import FRESH, IDS_ARE_FRESH, Checked, CheckIds, Cold, Creation, Gone, Taken
+from common.redis.calls import Cold, Gone
+from common.redis.log import FRESH, IDS_ARE_FRESH, Checked, CheckIds, Creation, Taken
 from tests.redis_parts import ALICE, NOW, STATE, RedisParts, message, redis_parts
 
 

@@ -32,6 +32,13 @@ class Known:
     id: str
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     deleted: bool = False
+    next_number: int = 0
+    gone: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def remove(self, gone: list[dict[str, Any]]) -> None:
+        """These messages are deleted."""
+        self.messages = [message for message in self.messages if message not in gone]
+        self.gone += gone
 
     @property
     def preview(self) -> str | None:
@@ -105,8 +112,7 @@ class Clients(RuleBasedStateMachine):
         if known.deleted:
             assert reply.status_code == 404
             return
-        first = known.messages[-1]["sequence_number"] + 1 if known.messages else 0
-        self._learn(known, self._ok(reply, 201), first=first, count=len(texts))
+        self._learn(known, self._ok(reply, 201), first=known.next_number, count=len(texts))
 
     @rule(known=conversations, data=st.data())
     def append_again(self, known: Known, data: st.DataObject) -> None:
@@ -117,6 +123,50 @@ class Clients(RuleBasedStateMachine):
         sent = {key: value for key, value in old.items() if key != "sequence_number"}
         answer = self._ok(self.http.post(f"/api/conversations/{known.id}/messages", json=sent), 201)
         assert answer["messages"] == [old]
+
+    @rule(known=conversations, data=st.data(), text=TEXT)
+    def edit(self, known: Known, data: st.DataObject, text: str) -> None:
+        if not known.messages or known.deleted:
+            return
+        old = data.draw(st.sampled_from(known.messages))
+        new = {**old, "content": text}
+        url = f"/api/conversations/{known.id}/messages/{old['id']}"
+        assert self._ok(self.http.patch(url, json={"content": text}), 200) == new
+        known.messages[known.messages.index(old)] = new
+        self.expect_newest(known)
+
+    @rule(known=conversations, data=st.data())
+    def delete_message(self, known: Known, data: st.DataObject) -> None:
+        if not known.messages or known.deleted:
+            return
+        old = data.draw(st.sampled_from(known.messages))
+        url = f"/api/conversations/{known.id}/messages/{old['id']}"
+        assert self.http.delete(url).status_code == 204
+        known.remove([old])
+        self.expect_newest(known)
+
+    @rule(known=conversations, back=st.integers(0, 8))
+    def truncate(self, known: Known, back: int) -> None:
+        after = max(-1, known.next_number - 1 - back)
+        url = f"/api/conversations/{known.id}/truncate"
+        reply = self.http.post(url, json={"after_sequence_number": after})
+        if known.deleted:
+            assert reply.status_code == 404
+            return
+        known.remove([message for message in known.messages if message["sequence_number"] > after])
+        answer = self._ok(reply, 200)
+        assert (answer["message_count"], answer["preview"]) == (len(known.messages), known.preview)
+
+    @rule(known=conversations, data=st.data())
+    def append_what_is_gone(self, known: Known, data: st.DataObject) -> None:
+        """Late, or by mistake: refused, with all that comes with it."""
+        if not known.gone or known.deleted:
+            return
+        gone = data.draw(st.sampled_from(known.gone))
+        url = f"/api/conversations/{known.id}/messages"
+        assert self.http.post(url, json={"messages": [{"content": "new"}, gone]}).status_code == 409
+        assert self.http.patch(f"{url}/{gone['id']}", json={"content": "back"}).status_code == 404
+        assert self.http.delete(f"{url}/{gone['id']}").status_code == 404
 
     @rule(known=conversations, limit=st.integers(1, 12))
     def read_recent(self, known: Known, limit: int) -> None:
@@ -228,14 +278,16 @@ class Clients(RuleBasedStateMachine):
     async def _compare_with_postgresql(self) -> None:
         connection = await asyncpg.connect(self.settings.postgres.dsn)
         expected = sorted(
-            (known.id, m["sequence_number"], m["id"]) for known in self._alive() for m in known.messages
+            (known.id, m["sequence_number"], m["id"], m["content"])
+            for known in self._alive()
+            for m in known.messages
         )
         rows: list[tuple[Any, ...]] = []
 
         async def agrees() -> bool:
             found = await connection.fetch(
-                "SELECT conversation_id::text, sequence_number, id FROM messages WHERE user_id = $1"
-                " ORDER BY 1, 2",
+                "SELECT conversation_id::text, sequence_number, id, payload ->> 'content' FROM messages"
+                " WHERE user_id = $1 ORDER BY 1, 2",
                 self.user,
             )
             rows[:] = map(tuple, found)
@@ -254,6 +306,7 @@ class Clients(RuleBasedStateMachine):
         numbers = [m["sequence_number"] for m in answer["messages"]]
         assert numbers == list(range(first, first + count))
         known.messages += answer["messages"]
+        known.next_number = first + count
 
     def _expect_messages(self, known: Known, reply: httpx.Response, expected: list[dict[str, Any]]) -> None:
         if known.deleted:

@@ -136,7 +136,7 @@ FOR SHARE OF a
 
 -- name: settled_proofs
 -- Which of these are in the record: a message by its number (kind 'message'), a state by its version
--- ('state'), a delete ('deleted'), which settles all that came before it.
+-- ('state'), an edit or removal of messages by its version ('edited', 'removed'), a delete ('deleted'), which settles all that came before it.
 -- $1 users  $2 conversations  $3 kinds  $4 numbers or versions
 SELECT n.place::integer - 1 AS place
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
@@ -145,7 +145,24 @@ JOIN conversations AS c ON c.user_id = n.user_id AND c.id = n.conversation_id
 WHERE c.deleted_at IS NOT NULL
     OR (n.kind = 'state' AND c.state_version >= n.value)
     -- Not before its creation is known: who changed its title now would lose what it was created with.
-    OR (n.kind = 'message' AND c.state_version > 0 AND EXISTS (
+    OR (n.kind = 'message' AND c.state_version > 0 AND (
+        EXISTS (
+            SELECT FROM messages AS m
+            WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id
+                AND m.sequence_number = n.value
+        ) OR EXISTS (
+            SELECT FROM removed_messages AS g
+            WHERE g.user_id = n.user_id AND g.conversation_id = n.conversation_id
+                AND g.sequence_number = n.value
+        )
+    ))
+    -- One that was overtaken by a later edit of the same message cannot be told from one that is missing.
+    OR (n.kind = 'edited' AND EXISTS (
         SELECT FROM messages AS m
-        WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id AND m.sequence_number = n.value
+        WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id AND m.version = n.value
+            AND m.edited
+    ))
+    OR (n.kind = 'removed' AND EXISTS (
+        SELECT FROM tombstones AS t
+        WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id AND t.version = n.value
     ))

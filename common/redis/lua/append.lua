@@ -5,7 +5,8 @@
 --   7 preview ('' = leave as it is)
 --   8 message ids are known to be absent below this sequence number ('' = the ids are fresh)
 --   9 create: '' = it must exist; 'fresh' or a rebuild's token = create it where it is absent
---   10-13 title, model, metadata, created_at of a conversation to create
+--   10-13 title, model, metadata, created_at of a conversation to create; without 9: the title that it gets if
+--     it has none ('' = it stays so)
 --   14 digest of the request ('' where there is no key 10)   15 TTL of the idempotency key (ms)
 --   then four for each message: id, digest, sequence number if PostgreSQL knows it (else ''), body
 -- Replies
@@ -16,8 +17,18 @@
 --   {'check', n}         look the ids up in PostgreSQL below n, then call again
 --   {'taken', i, n, …}   the i-th message's id (from 0) is that of message n, whose digest is another: compare
 --     the two, and if they are the same all the same, call again with n as its known number
+--   {'removed', i, …}    the i-th messages were deleted
 --   {'key_conflict'}     the idempotency key was used for another request
 --   {'busy', reason}     the log takes no more for now (pressure.lua); what is there already is answered
+
+local function is_cut(cuts, number)
+  for after, below in string.gmatch(cuts or '', '(%-?%d+):(%d+)') do
+    if tonumber(number) > tonumber(after) and tonumber(number) < tonumber(below) then
+      return true
+    end
+  end
+  return false
+end
 
 -- What is there already: the sequence number of each message, false where it is new, and the latest
 -- position among those found. Or nil and the reply that ends the call.
@@ -27,13 +38,16 @@ local function known_messages(key, h, args, first, checked)
     ids[#ids + 1] = '#' .. args[i]
   end
   local records = redis.call('HMGET', key, unpack(ids))
-  local numbers, latest, taken = {}, '', { 'taken' }
+  local cuts = redis.call('HGET', key, CUTS)
+  local numbers, latest, taken, removed = {}, '', { 'taken' }, { 'removed' }
   for m, record in ipairs(records) do
     local i = first + (m - 1) * 4
     if record then
       -- A digest that is not known (-) is no message's.
       local number, digest, position = string.match(record, '^(%d+) (%S+) (%S+)$')
-      if digest ~= args[i + 1] and number ~= args[i + 2] then
+      if digest == REMOVED or is_cut(cuts, number) then
+        removed[#removed + 1] = m - 1
+      elseif digest ~= args[i + 1] and number ~= args[i + 2] then
         taken[#taken + 1] = m - 1
         taken[#taken + 1] = number
       end
@@ -43,11 +57,17 @@ local function known_messages(key, h, args, first, checked)
       end
     elseif args[i + 2] ~= '' then
       numbers[m] = args[i + 2]
+      if is_cut(cuts, args[i + 2]) then
+        removed[#removed + 1] = m - 1
+      end
     elseif checked and h.ids_from > checked then
       return nil, { 'check', int(h.ids_from) }
     else
       numbers[m] = false
     end
+  end
+  if #removed > 1 then
+    return nil, removed
   end
   if #taken > 1 then
     return nil, taken
@@ -109,6 +129,14 @@ local function append_new(k, c, h, args, first, numbers, preview)
   return position
 end
 
+-- A conversation without a title takes one from a message.
+local function entitle(k, c, h, title)
+  h.title = title
+  advance(h, c.now)
+  redis.call('HSET', k.header, 'title', title)
+  publish(k, c, h, 'conversation.updated', { 'state', state_json(h) })
+end
+
 local function append(keys, args)
   local k, c, first = keys_of(keys), call_of(args), 16
   local h = read_header(k.header)
@@ -149,6 +177,9 @@ local function append(keys, args)
     busy = not absent and overloaded(k.events)
     if busy then
       return busy
+    end
+    if args[9] == '' and args[10] ~= '' and h.title == 'null' then
+      entitle(k, c, h, args[10])
     end
     position = append_new(k, c, h, args, first, numbers, args[7])
   end

@@ -40,6 +40,10 @@ local FLOOR = '-'
 -- How far a user's list may grow over its length before it is cut back.
 local SLACK = 50
 
+-- In a header, besides FIELDS: a record `number digest position` for each message id that it knows (`#id`), where
+-- this digest says that the message was deleted; and `after:below` for each stretch of numbers that was cut off.
+local REMOVED, CUTS = 'x', 'cuts'
+
 local function int(number)
   return string.format('%.0f', number)
 end

@@ -20,6 +20,7 @@ from common.settings import ChatHistoryMode, Settings
 from services.gateway.conversations import Conversations
 from services.gateway.health import Health
 from services.gateway.me import Me
+from services.gateway.message_changes import MessageChanges
 from services.gateway.messages import Messages
 from services.gateway.operations import Bound, operations_of
 from services.gateway.pages import Pages
@@ -28,7 +29,7 @@ from tests.gateways import RunningGateway, problem_fields, running_gateway
 from tests.keeping import with_redis
 from tests.waiting import wait_until
 
-RESOURCES = (Conversations, Messages, Me, Health, Pages)
+RESOURCES = (Conversations, Messages, MessageChanges, Me, Health, Pages)
 DESCRIBED = operations_of([cls.__new__(cls) for cls in RESOURCES])
 PRIVATE = [bound.operation for bound in DESCRIBED if not bound.operation.public]
 
@@ -135,7 +136,8 @@ def _routes(app: App[Any, Any]) -> set[tuple[str, str]]:
             if node.resource is not None:
                 # HEAD is GET's shadow.
                 handlers = {name for name in dir(node.resource) if name.startswith("on_")} - {"on_head"}
-                found.update((name.removeprefix("on_").upper(), node.uri_template) for name in handlers)
+                path = node.uri_template.replace(":path}", "}")  # of a parameter that may have slashes
+                found.update((name.removeprefix("on_").upper(), path) for name in handlers)
             walk(node.children)
 
     walk(cast(Any, app)._router._roots)
