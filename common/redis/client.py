@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, cast
 
@@ -139,7 +139,9 @@ class RedisClient(Client):
     async def aclose(self) -> None:
         """Close the connection; what is under way fails."""
         self._closed = True
-        await self._drop(LogUnavailable("the client was closed"))
+        closed = "the client was closed"
+        self._refuse_queued(LogUnavailable(closed))
+        await self._drop(LogUnavailable(closed, outcome_unknown=True))
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
@@ -270,20 +272,22 @@ class RedisClient(Client):
         """
         connection, self._connection = self._connection, None
         reading, self._reading = self._reading, None
-        failed = [*self._in_flight]
+        in_flight = [*self._in_flight]
         self._in_flight.clear()
         if not error.outcome_unknown:
-            failed += [future for _, future in self._queued]
-            self._queued.clear()
-        for future in failed:
-            if not future.done():
-                future.set_exception(error)
+            self._refuse_queued(error)
+        _fail_all(in_flight, error)
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         if connection is not None:
             _abort(connection)
             await connection.disconnect(nowait=True)
+
+    def _refuse_queued(self, error: LogUnavailable) -> None:
+        queued = [future for _, future in self._queued]
+        self._queued.clear()
+        _fail_all(queued, error)
 
     def _response_error(self, error: RedisError) -> Exception:
         if isinstance(error, OutOfMemoryError) or str(error).startswith(("OOM", "MISCONF", "NOREPLICAS")):
@@ -303,6 +307,12 @@ class RedisClient(Client):
         return LogUnavailable(
             f"the connection to {self._name} was lost ({type(error).__name__})", outcome_unknown=True
         )
+
+
+def _fail_all(futures: Iterable[asyncio.Future[Any]], error: LogUnavailable) -> None:
+    for future in futures:
+        if not future.done():  # a caller that was cancelled
+            future.set_exception(error)
 
 
 def _abort(connection: Connection) -> None:

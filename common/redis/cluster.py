@@ -69,7 +69,7 @@ class ClusterClient(Client):
         if self._closed:
             answer.set_exception(LogUnavailable("the client is closed"))
         elif owner is None:
-            self._start(self._find_and_send(slot, command, answer))
+            self._start(self._find_and_send(slot, command, answer), answer)
         else:
             self._pass_on(self._client(owner), slot, command, answer)
         return answer
@@ -126,7 +126,7 @@ class ClusterClient(Client):
         elif failure is None:
             answer.set_result(sent.result())
         elif isinstance(failure, AskError):
-            self._start(self._redirect(failure, client, slot, command, answer))
+            self._start(self._redirect(failure, client, slot, command, answer), answer)
         else:
             if isinstance(failure, LogUnavailable) and not isinstance(failure, LogRefusesWrites):
                 self._suspect()
@@ -197,12 +197,18 @@ class ClusterClient(Client):
         if refused is not None and asyncio.get_running_loop().time() < refused[1]:
             self._refused = refused
             raise LogUnavailable(str(refused[0])) from refused[0].__cause__
+        if self._closed:
+            raise LogUnavailable("the client is closed")
         if self._reading is None or self._reading.done():
             known = [first, self._seed, *self._topology.primaries]
             asked = list(dict.fromkeys(address for address in known if address is not None))
             self._reading = asyncio.create_task(self._read_from(asked))
             self._reading.add_done_callback(seen)
-        await asyncio.shield(self._reading)
+        reading = self._reading
+        await asyncio.wait([reading])
+        if reading.cancelled():
+            raise LogUnavailable("the client was closed")
+        reading.result()
 
     async def _read_from(self, addresses: Sequence[Address]) -> None:
         for address in addresses:
@@ -244,10 +250,16 @@ class ClusterClient(Client):
             del self._clients[client.address]
             self._start(client.retire(RETIREMENT_SECONDS))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], answer: asyncio.Future[Any] | None = None) -> None:
+        """Do `work` beside all else; where it is ended before it could give its `answer`, that fails."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(partial(self._ended, answer))
+
+    def _ended(self, answer: asyncio.Future[Any] | None, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if answer is not None and task.cancelled():
+            _fail(answer, LogUnavailable("the client was closed", outcome_unknown=True))
 
 
 def _told(said: AskError, by: Address) -> Address:

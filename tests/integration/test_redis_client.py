@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from common.domain.errors import LogUnavailable
 from common.redis.client import RedisClient
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -158,16 +159,22 @@ async def test_a_wrong_password_is_said_plainly(redis_url: str) -> None:
     await client.aclose()
 
 
-async def test_a_closed_client_refuses(redis_url: str) -> None:
-    """What is under way fails, what comes after too."""
+async def test_a_closed_client_refuses(redis_url: str, other: RedisClient) -> None:
+    """What is under way fails, and may have been carried out; what is queued or comes after was not."""
     client = RedisClient(redis_url)
     await client.call("PING")
-    waiting = client.send("BLPOP", "never", 30)
-    await asyncio.sleep(0.05)
+    under_way = client.send("BLPOP", "never", 30)
+
+    async def is_under_way() -> bool:
+        return b"cmd=blpop" in await other.call("CLIENT", "LIST")
+
+    await wait_until(is_under_way)
+    queued = client.send("PING")
     await client.aclose()
-    for future in (waiting, client.send("PING")):
-        with pytest.raises(LogUnavailable):
+    for future, unknown in ((under_way, True), (queued, False), (client.send("PING"), False)):
+        with pytest.raises(LogUnavailable) as failed:
             await future
+        assert failed.value.outcome_unknown == unknown
 
 
 async def test_a_connection_that_is_reset_while_it_is_greeted_fails_its_callers(redis_url: str) -> None:

@@ -88,4 +88,19 @@ MUTATIONS: Final = (
         GATEWAYS + "test_without_one_primary_the_others_users_notice_nothing",
         of=(Promise.AWAY,),
     ),
+    Mutation(
+        "cluster: who waits for the map waits for ever when the client is closed",
+        CLIENT_PY,
+        "        if answer is not None and task.cancelled():\n",
+        "        if False:\n",
+        CLIENT + "test_a_client_that_is_closed_leaves_nobody_waiting",
+    ),
+    Mutation(
+        "cluster: what was under way when the client was closed counts as not done",
+        "common/redis/client.py",
+        "        await self._drop(LogUnavailable(closed, outcome_unknown=True))\n",
+        "        await self._drop(LogUnavailable(closed))\n",
+        "tests/integration/test_redis_client.py::test_a_closed_client_refuses",
+        of=(Promise.KILL,),
+    ),
 )

@@ -141,6 +141,27 @@ async def test_without_a_node_there_is_a_line_and_no_wait() -> None:
     await client.aclose()
 
 
+async def test_a_client_that_is_closed_leaves_nobody_waiting() -> None:
+    """Neither for the map, nor for a command that would be sent by it. A stand-in for a node that is frozen
+    from the start: the kernel takes the connection, and nobody ever answers."""
+    asked = asyncio.Event()
+
+    async def freeze(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(freeze, "127.0.0.1", 0) as server:
+        client = ClusterClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        command, nodes = client.send("GET", KEYS.log(0)), asyncio.create_task(client.nodes())
+        await asked.wait()
+        await client.aclose()
+        for waiting in (command, nodes, client.send("GET", KEYS.log(0)), asyncio.create_task(client.nodes())):
+            with pytest.raises(LogUnavailable, match="closed"):
+                async with asyncio.timeout(5):
+                    await waiting
+
+
 async def _append(redis: RedisParts, conversation: ConversationId, text: str) -> list[int]:
     receipt = await redis.log.append(ALICE, conversation, [message(text, id=text)], at_ms=NOW)
     return receipt.sequence_numbers
