@@ -53,7 +53,8 @@ class Pending:
                 recorded.add(number)
             if known.gone:
                 bodies.pop(number, None)
-                hidden.add(number)
+                if not known.taken:
+                    hidden.add(number)
             elif known.elsewhere:
                 # It stands where the record has it, whatever its event says (ADR 0091); here stands another.
                 bodies.pop(number, None)
@@ -65,13 +66,15 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class OnRecord:
     """What the record has of a message that is pending: its body there and the version of the event that is
-    from, or that it is gone; `elsewhere`, at another number than the event says."""
+    from, or that it is gone; `elsewhere`, at another number than the event says; `taken`, another message
+    has that number there."""
 
     sequence_number: int
     body: bytes | None
     version: int
     gone: bool
     elsewhere: bool = False
+    taken: bool = False
 
 
 def pending_messages(events: Iterable[ConversationEvent]) -> Pending:

@@ -137,7 +137,14 @@ class Queries:
         ids = [str(parse_body(message.body)["id"]) for message in bodies]
         rows = await self._fetch("recorded_messages", user, conversation, numbers, ids)
         return pending.beside(
-            OnRecord(row["number"], row["payload"], row["version"], row["gone"], row["elsewhere"])
+            OnRecord(
+                row["number"],
+                row["payload"],
+                row["version"],
+                gone=row["gone"],
+                elsewhere=row["elsewhere"],
+                taken=row["taken"],
+            )
             for row in rows
         )
 

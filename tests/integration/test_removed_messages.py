@@ -9,6 +9,9 @@ import pytest_asyncio
 
 from common.domain.events import ConversationEvent, MessagesAppended
 from common.domain.ids import MessageId
+from common.domain.messages import parse_body
+from common.domain.overlay import overlay, pending_messages
+from common.domain.paging import Window
 from common.postgres.pool import Pool
 from common.postgres.store import Store
 from common.postgres.writer import BatchWriter
@@ -62,6 +65,29 @@ async def test_who_looks_a_removed_message_up_is_told(pool: Pool) -> None:
     )
     assert set(looked.found) == {"m0"}
     assert looked.removed == {"m1", "m2"}
+
+
+async def test_a_removed_message_that_is_pending_once_more_hides_nobody_else(pool: Pool) -> None:
+    """It came to a number that was taken, so it stood elsewhere when it was removed. Redis came back from
+    before all that, and has it as pending at the number that its event says."""
+    history = History()
+    history.created()
+    append = history.appended("a", "b")
+    await _write(pool, history.events[0], append)
+    second = append.model_copy(update={"bodies": (append.bodies[0], body("second", "came second"))})
+    removal = history.removed(1).model_copy(update={"message_id": MessageId("second")})
+    await _write(pool, second, removal)
+
+    stored, pending = await Store(pool).read_beside(
+        ALICE,
+        history.conversation,
+        pending_messages([second]),
+        lambda queries, known: queries.window(
+            ALICE, history.conversation, Window(50), excluding=known.touched
+        ),
+    )
+
+    assert [parse_body(message.body)["id"] for message in overlay(stored, pending)] == ["m0", "m1"]
 
 
 async def test_the_ids_of_a_deleted_conversation_are_forgotten(pool: Pool) -> None:

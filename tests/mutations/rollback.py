@@ -216,4 +216,13 @@ MUTATIONS: Final = (
         ROLLBACK + "test_what_was_on_its_way_when_redis_lost_it_is_kept",
         of=(Promise.KILL, Trap.OLDER_REDIS),
     ),
+    Mutation(
+        "renumbered: one that is gone hides the one that has its number",
+        "common/domain/overlay.py",
+        "                if not known.taken:\n",
+        "                if True:\n",
+        "tests/integration/test_removed_messages.py::"
+        "test_a_removed_message_that_is_pending_once_more_hides_nobody_else",
+        of=(Promise.ONE_ORDER, Trap.OLDER_REDIS),
+    ),
 )

@@ -87,10 +87,15 @@ FROM removed_messages
 WHERE user_id = $1 AND conversation_id = $2 AND id = ANY ($3::text[])
 
 -- name: recorded_messages
--- What is known here of messages that pending events tell of, and whether they are gone for good.
+-- What is known here of messages that pending events tell of, whether they are gone for good, and whether
+-- another has the number.
 -- $2 conversation  $3 numbers  $4 ids
 SELECT n.number, m.payload, COALESCE(m.version, 0) AS version,
     COALESCE(m.sequence_number <> n.number, false) AS elsewhere,
+    EXISTS (
+        SELECT FROM messages AS o
+        WHERE o.user_id = $1 AND o.conversation_id = $2 AND o.sequence_number = n.number AND o.id <> n.id
+    ) AS taken,
     EXISTS (
         SELECT FROM tombstones AS t
         WHERE t.user_id = $1 AND t.conversation_id = $2
