@@ -271,3 +271,18 @@ async def test_a_conversation_without_a_title_takes_one_from_its_first_user_mess
         r for r in (await client.get(URL)).json()["conversations"] if r["conversation_id"] == conversation
     ]
     assert (row["title"], row["message_count"]) == ("What is the weather?", 3)
+
+
+async def test_a_key_gives_the_first_answer_though_the_message_is_gone(client: httpx.AsyncClient) -> None:
+    """Who repeats a request under its key hears what it was; nothing comes back."""
+    conversation, kept = await _conversation(client, "one")
+    url, key = f"{URL}/{conversation}/messages", {"Idempotency-Key": "append-1"}
+    body = {"role": "user", "content": "two"}
+    first = await client.post(url, json=body, headers=key)
+    await client.delete(f"{url}/{first.json()['messages'][0]['id']}")
+
+    again = await client.post(url, json=body, headers=key)
+
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
+    assert [m["content"] for m in again.json()["messages"]] == ["two"]
+    assert await _read(client, conversation) == kept
