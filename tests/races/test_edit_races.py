@@ -26,6 +26,7 @@ from tests.editing import named, says, told
 from tests.persisting import go_cold, persist
 from tests.redis_parts import ALICE, NOW, STATE
 from tests.stage import Stage, second_process, stage
+from tests.verifying import kinds, parts_of, verify
 
 Change = Callable[[EditorPort, ConversationId], Awaitable[object]]
 
@@ -265,6 +266,19 @@ async def test_while_postgresql_is_away_what_is_cached_can_be_changed(
     await go_cold(scene)
     assert await _recent(scene, conversation) == AFTER[name]
     assert await _recent(scene, cold) == {0: "m0", 1: "m1", 2: "m2"}
+
+
+@each_change
+async def test_verify_finds_nothing_wrong_with_a_change(scene: Stage, name: str) -> None:
+    """While it is pending, when it is settled before the append, and when all is settled."""
+    conversation = await _conversation(scene)
+    await CHANGES[name](scene.parts.editor, conversation)
+    parts = parts_of(scene)
+    assert kinds(await verify(parts)) == set()
+    created, append, change = await _entries(scene)
+    for entry in (created, change, append):
+        await _commit(scene, entry)
+        assert kinds(await verify(parts)) == set()
 
 
 async def test_many_at_once_end_in_one_state(scene: Stage) -> None:
