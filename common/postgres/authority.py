@@ -114,7 +114,8 @@ class AuthorityStore:
 
     async def move(self, term: Term, to: Holder) -> bool:
         """Give the say to `to`; False where `term` is over."""
-        return bool(await self._fetch("authority_move", term.holder, term.number, to))
+        async with self._moving() as connection:
+            return bool(await connection.fetch(statement("authority_move"), term.holder, term.number, to))
 
     async def moment(self, term: Term) -> str | None:
         """What names `term`, also beside the same number in another database; None where it is over."""
@@ -134,7 +135,7 @@ class AuthorityStore:
 
     async def take(self, term: Term) -> bool:
         """Give the say to the record where every session has handed over in `term`."""
-        async with self._transaction() as connection:
+        async with self._moving() as connection:
             taken = await connection.fetch(statement("authority_take"), term.number)
             if taken:
                 await connection.execute(statement("authority_forget_handed_over"), term.number)
@@ -186,6 +187,12 @@ class AuthorityStore:
     async def forget(self, sessions: Sequence[UUID]) -> None:
         """Forget silent or ended sessions, whose events are all in the record."""
         await self._fetch("authority_forget_sessions", sessions, SILENT_SECONDS)
+
+    @asynccontextmanager
+    async def _moving(self) -> AsyncGenerator[Connection]:
+        async with self._transaction() as connection:
+            await connection.execute(statement("authority_stand_in_line"))
+            yield connection
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Connection]:

@@ -33,6 +33,14 @@ MUTATIONS: Final = (
         of=(Promise.AWAY,),
     ),
     Mutation(
+        "authority: changes that overlap keep the say from moving",
+        "common/postgres/authority.py",
+        '            await connection.execute(statement("authority_stand_in_line"))\n',
+        "",
+        SESSION + "test_changes_that_overlap_for_ever_do_not_keep_the_say_from_moving",
+        of=(Promise.AWAY,),
+    ),
+    Mutation(
         "authority: slow requests take the session's connection",
         "common/authority/opening.py",
         "AuthorityStore(own)",

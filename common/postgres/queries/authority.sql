@@ -30,6 +30,12 @@ WITH held AS (
 )
 SELECT holder, term FROM held
 
+-- name: authority_stand_in_line
+-- Before the say moves. Changes hold the row FOR SHARE, one after the other and always somebody: who waits for the
+-- row alone may wait for ever, because each new one is let in beside those that are there. Who waits for the
+-- table has its turn: whoever comes later stands behind. Reads do not notice.
+LOCK TABLE authority IN EXCLUSIVE MODE
+
 -- name: authority_move
 -- $1 from holder  $2 its term  $3 to holder
 UPDATE authority SET holder = $3, term = term + 1, since = clock_timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from common.postgres.authority import (
     AuthorityStore,
     AwaitsLog,
     Holder,
+    Term,
     guard_change,
     guard_read,
 )
@@ -223,8 +225,33 @@ async def test_a_change_in_the_record_ends_before_the_log_has_the_say(settings: 
                     await guard_change(connection, ALICE, None)
 
 
+async def test_changes_that_overlap_for_ever_do_not_keep_the_say_from_moving(
+    settings: Settings, pool: Pool
+) -> None:
+    """Whoever begins a change after the say is to move stands behind that; else there is always one more."""
+    store = AuthorityStore(pool)
+    assert await store.move(Term(Holder.LOG, 1), Holder.RECORD)
+    async with pool.acquire() as first, pool.acquire() as second:
+        change = first.transaction()
+        await change.start()
+        await guard_change(first, ALICE, None)
+        moving = asyncio.create_task(store.move(Term(Holder.RECORD, 2), Holder.RETURNING))
+        await wait_until(lambda: _waiting_for_a_lock(pool, 1), message="the move waits for the change")
+        async with second.transaction():
+            later = asyncio.create_task(guard_change(second, ALICE, None))
+            await wait_until(lambda: _waiting_for_a_lock(pool, 2), message="a later change waits, too")
+            await change.commit()
+            assert await moving
+            with pytest.raises(AuthorityMoved):
+                await later
+
+
 async def _somebody_waits_for_a_lock(pool: Pool) -> bool:
-    return await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
+    return await _waiting_for_a_lock(pool, 1)
+
+
+async def _waiting_for_a_lock(pool: Pool, how_many: int) -> bool:
+    return await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") >= how_many
 
 
 async def test_a_log_that_is_out_of_reach_is_not_asked_again(settings: Settings, pool: Pool) -> None:
