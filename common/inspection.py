@@ -70,13 +70,17 @@ class Inspection:
         """Drop every cache of this run, though it was inspected: the record had the say until the return
         that began at `moment`. Once that is done for it, one who was held up drops nothing: the log is used.
 
-        Raises LogUnavailable, also where somebody inspected the run in between: call again.
+        Raises LogUnavailable, also where somebody inspected the run in between, or where not all of a cluster
+        can be seen: call again.
         """
         client = connect(self._settings.redis)
         try:
             servers = [await self._served_by(node.call_together) for node in await client.nodes()]
         finally:
             await client.aclose()
+        seen = {partition for served in servers for partition in served.partitions}
+        if len(seen) < self._keys.partitions:
+            raise LogUnavailable("not all partitions of the log are served")
         for served in servers:
             if served.partitions:
                 await self._start_server_afresh(served, moment)

@@ -18,7 +18,7 @@ from common.domain.errors import LogRefusesWrites, LogUnavailable, UnsafeConfigu
 from common.redis.client import RedisClient
 from common.redis.commands import Admit, Argument, Client, Command, seen
 from common.redis.info import NO_CLUSTER
-from common.redis.routing import slot_of, slot_of_key
+from common.redis.routing import SLOTS, slot_of, slot_of_key
 from common.redis.topology import NOTHING, Address, Topology, address_of, read_topology
 
 MAP_SECONDS: Final = 1.0
@@ -211,11 +211,17 @@ class ClusterClient(Client):
         reading.result()
 
     async def _read_from(self, addresses: Sequence[Address]) -> None:
+        found = NOTHING
         for address in addresses:
             topology = await self._ask_for_map(address)
-            if topology is not None and topology.ranges:
-                self._install(topology)
-                return
+            if topology is not None and topology.served > found.served:
+                found = topology
+            # One that has lost sight of others tells of a part: somebody else may know more.
+            if found.served == SLOTS:
+                break
+        if found.ranges:
+            self._install(found)
+            return
         error = LogUnavailable("no node of the Redis cluster can be reached")
         self._refused = error, _soon()
         raise error

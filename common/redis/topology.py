@@ -48,6 +48,11 @@ class Topology:
         """All that serve a slot, always in the same order: by their first slot."""
         return sorted(self.ranges, key=lambda address: min(self.ranges[address]))
 
+    @property
+    def served(self) -> int:
+        """How many slots a primary serves; fewer than SLOTS may be what a node knows, not what there is."""
+        return sum(last - first + 1 for ranges in self.ranges.values() for first, last in ranges)
+
 
 NOTHING = Topology([None] * SLOTS, {})
 

@@ -103,4 +103,20 @@ MUTATIONS: Final = (
         "tests/integration/test_redis_client.py::test_a_closed_client_refuses",
         of=(Promise.KILL,),
     ),
+    Mutation(
+        "cluster: a part of the map is taken for the whole",
+        CLIENT_PY,
+        "            if found.served == SLOTS:\n",
+        "            if found.ranges:\n",
+        CLIENT + "test_a_part_of_the_map_is_not_taken_for_the_whole",
+        of=(Promise.READ_YOUR_WRITES,),
+    ),
+    Mutation(
+        "cluster: the log comes back into use with the caches of nodes that were not seen",
+        "common/inspection.py",
+        "        if len(seen) < self._keys.partitions:\n",
+        "        if False:\n",
+        CLIENT + "test_a_part_of_the_map_is_not_taken_for_the_whole",
+        of=(Promise.AWAY,),
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
@@ -12,15 +12,17 @@ from pydantic import SecretStr
 
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
 from common.domain.ids import ConversationId
+from common.inspection import Inspection
+from common.postgres.pool import open_pool
 from common.redis.client import RedisClient
-from common.redis.cluster import ClusterClient
+from common.redis.cluster import MAP_SECONDS, ClusterClient
 from common.redis.connect import connect
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 from common.redis.routing import slot_of_key
 from common.redis.server import prepare_server
-from common.settings import RedisSettings
-from tests.cluster import Cluster, Node
+from common.settings import RedisSettings, Settings
+from tests.cluster import Cluster, Node, redis_settings, running_cluster
 from tests.redis_parts import ALICE, NOW, RedisParts, message, redis_parts
 from tests.waiting import wait_until
 
@@ -139,6 +141,29 @@ async def test_without_a_node_there_is_a_line_and_no_wait() -> None:
                 await client.call("GET", KEYS.log(0))
             assert not refused.value.outcome_unknown
     await client.aclose()
+
+
+@pytest.fixture
+def parting() -> Iterator[Cluster]:
+    """A cluster of one test: nodes that have lost sight of each other meet again after a minute only."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+async def test_a_part_of_the_map_is_not_taken_for_the_whole(parting: Cluster, settings: Settings) -> None:
+    """The node that is named has forgotten another: who knows others asks them, too, and who knows no better
+    does not drop caches as if it had seen all."""
+    client = ClusterClient(parting.dsn)
+    assert len(await client.nodes()) == 3
+    seed, _, other = parting.nodes
+    seed.call("CLUSTER", "FORGET", other.call("CLUSTER", "MYID"))
+    await asyncio.sleep(MAP_SECONDS)  # a younger map is not read anew
+    assert len(await client.nodes()) == 3
+    await client.aclose()
+    clustered = settings.model_copy(update={"redis": redis_settings(parting.dsn)})
+    async with open_pool(settings.postgres, application_name="test") as pool:
+        with pytest.raises(LogUnavailable, match="not all partitions"):
+            await Inspection(clustered, pool).start_afresh("a return")
 
 
 async def test_a_client_that_is_closed_leaves_nobody_waiting() -> None:
