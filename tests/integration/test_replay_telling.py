@@ -19,7 +19,7 @@ from common.redis.client import RedisClient
 from common.redis.pressure import Bounds, Pressure
 from common.settings import Settings
 from tests.persisters import dead_letters, running_persister
-from tests.record import pool_of
+from tests.record import History, pool_of
 from tests.redis_parts import ALICE, NOW
 from tests.replays import BOB, CAROL, all_rows, replayed
 from tests.stage import Stage, stage
@@ -29,6 +29,7 @@ from tools.errors import CommandError
 from tools.replay import to_stream
 from tools.replay.checkpoint import Checkpoint
 from tools.replay.elsewhere import other_redis
+from tools.replay.page import Item
 
 Change = Callable[[Stage, ConversationId], Awaitable[object]]
 
@@ -222,6 +223,16 @@ async def test_what_was_told_is_not_told_again_because_the_rest_has_to_wait(
         with pytest.raises(Overloaded):
             await target.apply(items)
         assert await length(scene) == 25
+
+
+async def test_what_is_told_at_once_is_bounded_in_bytes_whatever_is_told(scene: Stage) -> None:
+    """One call holds everybody else up: large edits are as large as large messages."""
+    edit = History().edited(0, "x" * 100_000)
+    items = [Item(scene.redis.keys.partition(ALICE), edit, ()) for _ in range(60)]
+    await Pressure(scene.redis.functions, scene.redis.keys, Bounds(max_events=40)).set_bounds()
+    with pytest.raises(Overloaded):
+        await onto(scene).apply(items)
+    assert await length(scene) == 20, "two calls of ten, and no third"
 
 
 async def test_a_log_that_was_not_inspected_since_its_restart_is_not_written_to(

@@ -130,6 +130,14 @@ MUTATIONS: Final = (
         of=(Promise.PRESSURE,),
     ),
     Mutation(
+        "telling: what is told at once is bounded in number only",
+        "tools/replay/to_stream.py",
+        " or size + more > _BYTES_AT_ONCE\n",
+        "\n",
+        TELLING + "test_what_is_told_at_once_is_bounded_in_bytes_whatever_is_told",
+        of=(Promise.PRESSURE,),
+    ),
+    Mutation(
         "telling: a log that came back older is written to before it is inspected",
         "tools/replay/elsewhere.py",
         "        if await is_overdue(ask, keys, await served_by(ask, keys, clustered=clustered)):\n",

@@ -7,7 +7,8 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
-from common.domain.events import ConversationEvent, MessagesAppended, QueryLogged
+from common.contract.stream import encode
+from common.domain.events import ConversationEvent, QueryLogged
 from common.domain.ids import Position, position_order
 from common.redis.commands import Client
 from common.redis.functions import Functions
@@ -111,4 +112,4 @@ def _calls(items: Sequence[Item]) -> Iterator[tuple[int, list[ConversationEvent 
 
 
 def _size(event: ConversationEvent | QueryLogged) -> int:
-    return sum(map(len, event.bodies)) if isinstance(event, MessagesAppended) else 1024
+    return sum(map(len, encode(event).values()))
