@@ -23,6 +23,7 @@ from tests.chaos.gate import Gate
 from tests.chaos.history import (
     APPENDS,
     LISTS,
+    MALFORMED,
     NO_REPLY,
     Kind,
     Message,
@@ -106,7 +107,7 @@ class Caller:
             except (httpx.HTTPError, TimeoutError) as failure:
                 error = f"{type(failure).__name__} {failure}".strip()
             except (ValueError, KeyError, TypeError) as failure:
-                error = f"malformed reply: {failure!r}"
+                error = f"{MALFORMED}: {failure!r}"
             except asyncio.CancelledError:
                 error = "cancelled"
                 raise

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.agreement import check_agreement
 from tests.chaos.ending import check_record
 from tests.chaos.facts import Facts, Story, gather
 from tests.chaos.history import (
@@ -27,13 +28,14 @@ from tests.chaos.history import (
 from tests.chaos.lists import Rankings, check_list, check_row
 from tests.chaos.losses import Loss, losses_beside, read_losses
 from tests.chaos.pardon import Window, forget, rows_by_id, settle, windows_of
-from tests.chaos.reads import check_appended, check_firm, check_messages, describe
+from tests.chaos.reads import check_appended, check_firm, check_messages, check_subject, describe
 from tests.chaos.sightings import Sightings
 from tests.chaos.stored import Record, read_record, record_beside
 from tests.chaos.verdict import Verdict, Violation
 
-# Not about what was asked for: too many at once, or a gateway whose clock is elsewhere refuses a token.
-NO_JUDGEMENT: Final = (401, 429)
+# Not about what was asked for: too many at once.
+NO_JUDGEMENT: Final = (429,)
+AWAY: Final = 503
 
 
 def check(operations: Sequence[Operation], record: Record, losses: Sequence[Loss] = ()) -> Verdict:
@@ -52,6 +54,7 @@ def check(operations: Sequence[Operation], record: Record, losses: Sequence[Loss
     sweep.turn(math.inf)
     verdict = sweep.verdict
     check_record(record, sweep.facts, sweep.sightings, verdict)
+    check_agreement(operations, record, verdict)
     sweep.sightings.judge()
     verdict.operations = len(operations)
     verdict.events = sum(operation.ok and operation.kind in WRITES for operation in operations)
@@ -98,8 +101,8 @@ class _Sweep:
         for tag in operation.arguments.tags:
             self._note_floor(operation, tag)
         if operation.outcome is Outcome.UNKNOWN:
-            return
-        if operation.outcome is Outcome.REFUSED:
+            self._check_failure(operation)
+        elif operation.outcome is Outcome.REFUSED:
             self._check_refusal(operation)
         elif operation.kind in LISTS:
             for row in operation.reply.rows:
@@ -150,8 +153,18 @@ class _Sweep:
         self.verdict.add(Violation.RESURRECTED, story.id, text)
         return True
 
+    def _check_failure(self, operation: Operation) -> None:
+        """What became of it is unknown; but a gateway that answers says so with a 503, and answers whole."""
+        if operation.malformed:
+            text = f"{describe(operation)} was answered with what is no answer: {operation.error}"
+            self.verdict.add(Violation.DISORDERED, operation.id, text)
+        elif operation.status not in (None, AWAY):
+            text = f"{describe(operation)} was answered with {operation.status}"
+            self.verdict.add(Violation.REFUSED, operation.id, text)
+
     def _check_reply(self, operation: Operation, story: Story) -> None:
         window = story.window(operation)
+        check_subject(operation, self.verdict)
         if operation.kind in APPENDS:
             check_appended(operation, self.verdict)
         elif operation.kind in READS and window is not None:
@@ -171,8 +184,12 @@ class _Sweep:
 
     def _check_refusal(self, operation: Operation) -> None:
         story = self._story(operation)
-        foreign = story is not None and story.owner != operation.user
-        if foreign or operation.status in NO_JUDGEMENT:
+        if operation.status in NO_JUDGEMENT:
+            return
+        if story is not None and story.owner != operation.user:
+            if operation.status != 404:
+                text = f"{describe(operation)} told {operation.user} of {story.owner}'s {story.id}"
+                self.verdict.add(Violation.CROSS_USER, operation.id, f"{text}: {operation.status}, no 404")
             return
         deleting = story is not None and story.may_be_deleted(operation.completed_ns)
         if operation.status == (409 if operation.kind is Kind.CREATE else 404) and story is not None:

@@ -92,6 +92,7 @@ class Reply:
 
 
 NO_REPLY: Final = Reply()
+MALFORMED: Final = "malformed reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ class Operation:
     def ok(self) -> bool:
         """Whether it was acknowledged or answered."""
         return self.outcome is Outcome.OK
+
+    @property
+    def malformed(self) -> bool:
+        """Whether it was answered with success, and with something that could not be read."""
+        return self.error is not None and self.error.startswith(MALFORMED)
 
     @property
     def conversation(self) -> str | None:

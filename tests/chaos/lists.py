@@ -74,12 +74,14 @@ def check_list(operation: Operation, facts: Facts, rankings: Rankings, verdict: 
     if len(shown) < len(rows):
         text = f"{describe(operation)} shows a conversation twice: {[row.conversation for row in rows]}"
         verdict.add(Violation.DUPLICATED, operation.id, text)
+    most = operation.arguments.limit or operation.arguments.page_size
+    if operation.kind is Kind.LIST and most is not None and len(rows) > most:
+        text = f"{describe(operation)} shows {len(rows)} conversations"
+        verdict.add(Violation.DISORDERED, operation.id, text)
     first = operation.arguments.cursor is None and operation.arguments.page in (None, 1)
     if not first:
         return
-    last = rows[-1] if rows and operation.reply.more else None
-    if last is None and operation.reply.more:
-        return
+    last = rows[-1] if rows and operation.reply.more else None  # without a row, none of them may be missing
     for conversation in rankings.above(operation.user, last):
         story = facts.stories[conversation]
         if conversation not in shown and _must_be_shown(operation, story, whole=last is None):

@@ -38,6 +38,8 @@ class Result:
     def problems(self) -> list[str]:
         """Why the run failed, in words; empty where it passed."""
         found = list(self.trouble)
+        if not self.verdict.messages and not self.trouble:
+            found.append("no message was acknowledged, so that nothing is shown")
         if not self.verdict.clean:
             broken = {f"{name}": count for name, count in self.verdict.counts.items() if count}
             found.append("promises broken: " + ", ".join(f"{name} {n}" for name, n in broken.items()))

@@ -87,13 +87,24 @@ def check_messages(operation: Operation, story: Story, facts: Facts, verdict: Ve
 def check_firm(operation: Operation, story: Story, window: Window, verdict: Verdict) -> None:
     """The same while it is open what a cut has taken: only what the record had is demanded, in order."""
     _check_order(operation, verdict)
-    if operation.kind is Kind.PAGE:
-        return  # of ranks, and nobody knows which numbers are holes by now
     tags, span = {message.tag for message in operation.reply.messages}, span_of(operation)
+    if operation.kind is Kind.PAGE:
+        if operation.arguments.page != 1 or len(tags) >= (operation.arguments.page_size or 0):
+            return  # of ranks, and nobody knows which numbers are holes by now
+        span = Span(0, math.inf, -1, to_end=True)
     for number in range(span.first, int(min(span.last, story.highest)) + 1):
         tag = story.tags.get(number)
         if tag is not None and tag not in tags and tag not in window.numbers:
             _missing(operation, story, tag, number, verdict)
+
+
+def check_subject(operation: Operation, verdict: Verdict) -> None:
+    """An answer is about the conversation that was asked for."""
+    asked, reply = operation.arguments.conversation, operation.reply
+    told = {reply.conversation, reply.header and reply.header.conversation} - {None, asked}
+    if asked is not None and told:
+        text = f"{describe(operation)} asked for {asked}, the answer is about {told}"
+        verdict.add(Violation.DISORDERED, operation.id, text)
 
 
 def check_appended(operation: Operation, verdict: Verdict) -> None:

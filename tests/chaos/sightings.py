@@ -20,6 +20,7 @@ class Sightings:
         self._numbers: defaultdict[tuple[str, str], dict[int, str]] = defaultdict(dict)  # of a tag: where
         self._tags: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)  # with a number
         self._ids: dict[tuple[str, str], tuple[str, str]] = {}
+        self._named: dict[tuple[str, str], tuple[str, str]] = {}  # of a tag: its id
         self._homes: dict[str, tuple[str, str]] = {}  # of a tag: its conversation
         self._twice: dict[tuple[str, str], str] = {}
         self._answers: dict[tuple[str, str], str] = {}  # tags that two answers gave two numbers
@@ -60,6 +61,7 @@ class Sightings:
         self._numbers[story.id, tag].setdefault(number, where)
         self._tags[story.id, number].setdefault(tag, where)
         self._check_sent(story, tag, where)
+        self._check_named(story, tag, id_, where)
         other, first = self._ids.setdefault((story.id, id_), (tag, where))
         if other != tag:
             self._verdict.add(
@@ -131,6 +133,13 @@ class Sightings:
             )
             for number in self._numbers[key]
         )
+
+    def _check_named(self, story: Story, tag: str, id_: str, where: str) -> None:
+        """It keeps its id, unless it was lost: then it may have been sent again."""
+        other, first = self._named.setdefault((story.id, tag), (id_, where))
+        if other != id_ and tag not in story.lost_tags:
+            text = f"{tag} of {story.id} has the id {other} in {first} and {id_} in {where}"
+            self._verdict.add(Violation.DUPLICATED, tag, text)
 
     def _check_floor(self, story: Story, tag: str, number: int) -> None:
         sent = self._facts.sent.get(tag)

@@ -162,3 +162,57 @@ def miscounted(model: Model) -> Record:
 def would_be_reused(model: Model) -> Record:
     first, _ = story(model)
     return stored(model.record(), first, next_number=3)
+
+
+def another_refusal_than_for_what_is_not_there(model: Model) -> Record:
+    """To another user it is as if it did not exist: 404, whatever is asked."""
+    first, _ = story(model)
+    change(model, model.append(first, user=BOB), status=403)
+    return model.record()
+
+
+def a_good_token_refused(model: Model) -> Record:
+    first, _ = story(model)
+    change(model, model.append(first, fate=Fate.NEVER), outcome=Outcome.REFUSED, status=401)
+    return model.record()
+
+
+def nothing_and_more_to_come(model: Model) -> Record:
+    """A first page of no conversation at all, that says there are more."""
+    story(model)
+    listed = model.listing()
+    change(model, listed, reply=replace(listed.reply, rows=(), more=True))
+    return model.record()
+
+
+def more_than_asked_for(model: Model) -> Record:
+    story(model)
+    listed = model.listing()
+    change(model, listed, arguments=replace(listed.arguments, limit=1))
+    return model.record()
+
+
+def unlisted_at_the_end_and_nobody_was_told(model: Model) -> Record:
+    story(model)
+    begun = model.create(fate=Fate.LOST_REPLY)
+    listed = model.listing(walk=True, final=True)
+    rows = tuple(row for row in listed.reply.rows if row.conversation != begun)
+    change(model, listed, reply=replace(listed.reply, rows=rows))
+    return model.record()
+
+
+def deleted_and_still_listed_at_the_end(model: Model) -> Record:
+    """Nobody was told of the delete, and a cached list does not know of it."""
+    first, _ = story(model)
+    listed = model.listing(walk=True, final=True)
+    model.delete(first, fate=Fate.LOST_REPLY)
+    last = model.listing(walk=True, final=True)
+    change(model, last, reply=listed.reply)
+    del model.operations[model.operations.index(listed)]
+    return model.record()
+
+
+def another_time_at_the_end(model: Model) -> Record:
+    first, _ = story(model)
+    model.listing(walk=True, final=True)
+    return stored(model.record(), first, modified_ms=model.now + 1)

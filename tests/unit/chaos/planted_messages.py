@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.chaos.history import Message, Outcome
+from tests.chaos.history import MALFORMED, Message, Outcome, Reply
 from tests.chaos.stored import Record
 from tests.unit.chaos.model import BOB, Fate, Model
 from tests.unit.chaos.planting import change, show, stored, story
@@ -219,4 +219,53 @@ def outside_the_window(model: Model) -> Record:
     first, _ = story(model)
     read = model.window(first, after=1)
     show(model, read, *model.kept[first].messages)
+    return model.record()
+
+
+def under_another_id(model: Model) -> Record:
+    """A rebuilt list has it at its number, with an id that nobody was told."""
+    first, _ = story(model)
+    read = model.recent(first)
+    *rest, last = read.reply.messages
+    show(model, read, *rest, last._replace(id="another-id"))
+    return model.record()
+
+
+def missing_at_the_end_and_nobody_was_told(model: Model) -> Record:
+    """It came to PostgreSQL; the cached list is without it, and only what is read without caches has it."""
+    first, _ = story(model)
+    model.append(first, fate=Fate.LOST_REPLY)
+    cached, rebuilt = model.recent(first, final=True), model.recent(first, final=True)
+    show(model, cached, *rebuilt.reply.messages[:4])
+    return model.record()
+
+
+def missing_from_every_read_and_nobody_was_told(model: Model) -> Record:
+    first, _ = story(model)
+    model.append(first, fate=Fate.LOST_REPLY)
+    page = model.page(first, final=True)
+    show(model, page, *page.reply.messages[:4], total=4)
+    return model.record()
+
+
+def of_another_conversation(model: Model) -> Record:
+    """An empty answer, which would tell nothing else."""
+    first, second = story(model)
+    read = model.window(first, after=3)
+    show(model, read, conversation=second)
+    return model.record()
+
+
+def unreadable(model: Model) -> Record:
+    """Success, and a body that is none: as a call, its outcome is unknown."""
+    first, _ = story(model)
+    read = model.recent(first)
+    error = f"{MALFORMED}: KeyError('conversation_id')"
+    change(model, read, outcome=Outcome.UNKNOWN, reply=Reply(), error=error)
+    return model.record()
+
+
+def failed_inside(model: Model) -> Record:
+    first, _ = story(model)
+    change(model, model.append(first, fate=Fate.NEVER), status=500)
     return model.record()

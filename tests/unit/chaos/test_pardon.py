@@ -224,6 +224,15 @@ def a_read_in_the_window_is_without_what_the_record_had(cut: Cut) -> Record:
     return cut.model.record()
 
 
+def a_whole_page_in_the_window_is_without_what_the_record_had(cut: Cut) -> Record:
+    cut.appended()
+    cut.strike()
+    read = cut.model.page(cut.first)
+    show(cut.model, read, *read.reply.messages[:3])
+    cut.well()
+    return cut.model.record()
+
+
 def what_is_answered_in_the_window_is_lost(cut: Cut) -> Record:
     cut.appended()
     cut.strike()
@@ -274,7 +283,7 @@ def one_number_for_two_at_the_end(cut: Cut) -> Record:
     cut.strike()
     cut.model.append(cut.first)
     cut.well()
-    cut.model.recent(cut.first, final=True)
+    cut.model.recent(cut.first)
     renumbered(cut.kept, late, cut.kept.messages[4])
     return cut.model.record()
 
@@ -379,6 +388,7 @@ def it_is_twice(cut: Cut) -> Record:
 WRONG: list[tuple[Callable[[Cut], Record], Violation, int]] = [
     (the_record_had_it, Violation.LOST, 1),
     (a_read_in_the_window_is_without_what_the_record_had, Violation.STALE, 1),
+    (a_whole_page_in_the_window_is_without_what_the_record_had, Violation.STALE, 1),
     (what_is_answered_in_the_window_is_lost, Violation.LOST, 1),
     (what_came_late_is_lost_again, Violation.LOST, 1),
     (a_conversation_that_lost_nothing_loses_something, Violation.LOST, 1),
