@@ -57,6 +57,14 @@ def configure_logging(service: str, settings: ObservabilitySettings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+def quiet(settings: ObservabilitySettings) -> ObservabilitySettings:
+    """For a command that a person looks at: what it does, it says itself; of its parts only what is amiss."""
+    levels = logging.getLevelNamesMapping()
+    if levels[settings.log_level.upper()] >= logging.WARNING:
+        return settings
+    return settings.model_copy(update={"log_level": "warning"})
+
+
 def redact_secrets(logger: object, method: str, event: EventDict) -> EventDict:
     """A structlog processor: hides values under secret-looking names, and logins and tokens within text."""
     return _redact_mapping(event)

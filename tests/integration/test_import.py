@@ -321,3 +321,4 @@ def test_the_command_says_what_came_of_it(kept: Settings, tmp_path: Path) -> Non
     assert ["messages", "6"] in lines
     assert ["lines", "refused", "1"] in lines
     assert f"{path}:3: not JSON" in result.stderr
+    assert '"event"' not in result.stderr, "what its parts log is for operators of services"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,6 +234,23 @@ async def test_a_killed_replay_goes_on(
     assert await all_rows(scene.other) == await all_rows(scene.pool)
     assert tally.read >= whole.read
     assert not checkpoint.path.exists()
+
+
+async def test_a_checkpoint_is_written_now_and_then(tmp_path: Path) -> None:
+    """Each is synced, which takes longer than a conversation. What is done when it stops is not forgotten."""
+    checkpoint = Checkpoint(tmp_path / "c", "this", write_every_seconds=math.inf)
+    tally = Tally(read=1)
+    checkpoint.flush()
+    assert checkpoint.load() is None
+    checkpoint.save(("0", "1-0"), tally)
+    checkpoint.flush()
+    assert checkpoint.load() == (("0", "1-0"), Tally(read=1))
+    tally.read = 2
+    checkpoint.save(("0", "2-0"), tally)
+    tally.read = 3
+    assert checkpoint.load() == (("0", "1-0"), Tally(read=1))
+    checkpoint.flush()
+    assert checkpoint.load() == (("0", "2-0"), Tally(read=2))
 
 
 async def test_another_replays_checkpoint_is_refused(tmp_path: Path) -> None:

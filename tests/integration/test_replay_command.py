@@ -172,6 +172,30 @@ async def test_poison_is_in_the_exit_status(scene: Stage, environment: dict[str,
     assert await all_rows(scene.pool) == before
 
 
+async def test_a_reader_that_leaves_is_said_once(scene: Stage, environment: dict[str, str]) -> None:
+    """As `head` does: one line, and nothing of the interpreter's own."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "-c", '"$@" | true', "sh", *turnlog("replay", "--from", "log", "--to", "stdout")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert done.stderr.endswith("turnlog: nobody reads the output any more\n")
+    assert "Exception" not in done.stderr
+
+
+async def test_a_dry_run_says_that_it_was_one(scene: Stage, environment: dict[str, str]) -> None:
+    """Nobody is to believe that anything was replayed."""
+    command = ("replay", "--from", "log", "--to", "record", "--dry-run")
+    done = await asyncio.to_thread(run, *command, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"dry run, nothing was changed: {len(rich_history())} events read" in done.stdout
+    assert "replayed" not in done.stdout
+
+
 REFUSED = [
     ("--from log --to stream", "needs --target-redis-url"),
     ("--from record --to record", "changes nothing"),

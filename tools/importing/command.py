@@ -14,7 +14,7 @@ import uvloop
 from common.authority.opening import open_record
 from common.domain.errors import UnsafeConfiguration
 from common.domain.ids import UserId, parse_user_id
-from common.observability.logging import configure_logging
+from common.observability.logging import configure_logging, quiet
 from common.ports import PublisherPort
 from common.postgres.pool import Pool, open_pool
 from common.settings import Settings
@@ -55,7 +55,7 @@ def import_command(
 ) -> None:
     """Import conversations. Importing again changes nothing: what is there already is left alone."""
     settings = load_instance(data_dir)
-    configure_logging("import", settings.observability)
+    configure_logging("import", quiet(settings.observability))
     owner = parse_user_id(user) if user is not None else None
     if user is not None and owner is None:
         raise CommandError("--user must be 1 to 200 characters, none of them a control character")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,6 +14,9 @@ from tools.errors import CommandError
 from tools.replay.page import Cursor
 from tools.replay.tally import Tally
 from tools.whole_file import write_whole
+
+WRITE_EVERY_SECONDS: Final = 1.0
+"""What is written down is synced; once for each conversation would take longer than the replay."""
 
 
 class _Content(BaseModel):
@@ -21,9 +28,13 @@ class _Content(BaseModel):
 class Checkpoint:
     """The checkpoint of one replay. `run` tells it from others: what is replayed, whence and where to."""
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str, *, write_every_seconds: float = WRITE_EVERY_SECONDS) -> None:
         self.path = path
         self._run = run
+        self._every = write_every_seconds
+        self._written = -math.inf
+        self._at: _Content | None = None
+        """What is done and not written down."""
 
     def load(self) -> tuple[Cursor, Tally] | None:
         """Where to go on and what was done by then; None for a new replay.
@@ -47,14 +58,23 @@ class Checkpoint:
         return content.cursor, content.tally
 
     def save(self, cursor: Cursor, tally: Tally) -> None:
-        """All up to `cursor` is done. On disk when this returns."""
-        content = _Content(run=self._run, cursor=cursor, tally=tally)
+        """All up to `cursor` is done. On disk within about a second, or with `flush`."""
+        self._at = _Content(run=self._run, cursor=cursor, tally=replace(tally))
+        if time.monotonic() - self._written >= self._every:
+            self.flush()
+
+    def flush(self) -> None:
+        """The replay stops here: where it is, is on disk when this returns."""
+        if self._at is None:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, content.model_dump_json() + "\n")
+            write_whole(self.path, self._at.model_dump_json() + "\n")
         except OSError as error:
             raise CommandError(f"cannot write the checkpoint {self.path}: {error.strerror}") from error
+        self._at, self._written = None, time.monotonic()
 
     def remove(self) -> None:
         """The replay is over, or begins anew."""
+        self._at = None
         self.path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 import uvloop
 
 from common.domain.errors import Busy
-from common.observability.logging import configure_logging
+from common.observability.logging import configure_logging, quiet
 from common.settings import Settings
 from tools.errors import CommandError
 from tools.instance import load_instance
@@ -68,7 +69,7 @@ def replay(
         last=last,
     )
     settings = load_instance(data_dir)
-    configure_logging("replay", settings.observability)
+    configure_logging("replay", quiet(settings.observability))
     noted = None if dry_run else _checkpoint(checkpoint, data_dir, route, selection, settings)
     if noted and restart:
         noted.remove()
@@ -78,6 +79,8 @@ def replay(
     except KeyboardInterrupt:
         raise CommandError("interrupted; run the same command again to go on") from None
     except BrokenPipeError:
+        # What is left in the buffer would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise CommandError("nobody reads the output any more") from None
     except Busy as error:
         raise CommandError(f"{error}. Run the same command again to go on.") from error
@@ -103,7 +106,8 @@ async def _run(
     if isinstance(target, NowhereTarget):
         print(target.report())
     out = sys.stderr if route.target is To.STDOUT and not dry_run else sys.stdout
-    print(summary(run.tally, time.monotonic() - began, resumed=run.resumed), file=out)
+    said = summary(run.tally, time.monotonic() - began, resumed=run.resumed, dry_run=dry_run)
+    print(said, file=out)
     return run.tally
 
 

@@ -1,16 +1,19 @@
-"""How far a replay is: a bar on a terminal, nothing elsewhere. All of it on standard error."""
+"""How far a replay is: a bar on a terminal, a line now and then elsewhere. All of it on standard error."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich import progress as rich_progress
 from rich.console import Console
 
 from tools.replay.tally import Tally
+
+LINE_EVERY_SECONDS: Final = 5.0
 
 
 class Progress(Protocol):
@@ -30,7 +33,7 @@ def shown_progress(total: int | None) -> Generator[Progress]:
     """The progress of a replay of at most `total` events, as fits standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        yield _Lines()
+        yield _Lines(total)
         return
     columns = (
         rich_progress.TextColumn("replaying"),
@@ -57,8 +60,15 @@ class _Bar:
 
 
 class _Lines:
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._last_line = time.monotonic()
+
     def show(self, tally: Tally) -> None:
-        pass
+        if time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            share = f"{100 * tally.read // max(1, self._total)} %: " if self._total is not None else ""
+            self.say(f"{share}{tally.read:,} events read, {tally.applied:,} applied")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -51,6 +51,16 @@ class Replay:
             cursor, self.tally = known
             self.resumed = True
             self._progress.say(f"going on after {' '.join(cursor)}")
+        try:
+            await self._from(cursor)
+        except BaseException:
+            if self._checkpoint:
+                self._checkpoint.flush()
+            raise
+        if self._checkpoint:
+            self._checkpoint.remove()
+
+    async def _from(self, cursor: Cursor | None) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         async for page in self._source.pages(cursor):
@@ -62,8 +72,6 @@ class Replay:
                     due = max(due, loop.time() - 1) + len(items) / self._rate
                     await asyncio.sleep(max(0.0, due - loop.time()))
             self._save(page.cursor)
-        if self._checkpoint:
-            self._checkpoint.remove()
 
     def _batches(self, page: Page) -> Iterator[Sequence[Item]]:
         size = max(1, self._rate // _BATCHES_A_SECOND) if self._rate else max(1, len(page.items))

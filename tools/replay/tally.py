@@ -16,8 +16,11 @@ class Tally:
     refused: int = 0
 
 
-def summary(tally: Tally, seconds: float, *, resumed: bool) -> str:
+def summary(tally: Tally, seconds: float, *, resumed: bool, dry_run: bool = False) -> str:
     """The end of a replay, for people."""
+    if dry_run:
+        left_out = f"{tally.skipped:,} of them not selected, {tally.refused:,} could not be taken"
+        return f"dry run, nothing was changed: {tally.read:,} events read in {seconds:.1f} s, {left_out}"
     since = ", with what was done before it was resumed" if resumed else ""
     return (
         f"replayed in {seconds:.1f} s: read {tally.read:,}, applied {tally.applied:,}, already there"

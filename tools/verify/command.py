@@ -63,7 +63,7 @@ def verify(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Find and mend what is different in Redis and PostgreSQL, while both are in use.
+    """Find what is different in Redis and PostgreSQL while both are in use; with --repair, mend it.
 
     Status 0: clean, or all repaired; 1: differences are left; 2: it cannot run.
     """
