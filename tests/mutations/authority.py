@@ -51,8 +51,8 @@ MUTATIONS: Final = (
     Mutation(
         "authority: a message settles a conversation whose creation is on its way",
         SQL,
-        "c.state_version > 0 AND EXISTS",
-        "EXISTS",
+        "c.state_version > 0 AND (",
+        "(",
         SESSION + "test_a_conversation_whose_creation_is_on_its_way_is_waited_for",
         of=(Promise.AWAY,),
     ),

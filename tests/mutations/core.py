@@ -184,8 +184,8 @@ MUTATIONS: Final = (
     Mutation(
         "another body under a known id",
         "common/redis/lua/append.lua",
-        "      if digest ~= args[i + 1] and number ~= args[i + 2] then",
-        "      if false then",
+        "      elseif digest ~= args[i + 1] and number ~= args[i + 2] then",
+        "      elseif false then",
         "tests/integration/test_publisher.py::test_a_message_id_with_another_body_is_refused",
         of=(Promise.ONE_ROW,),
     ),
