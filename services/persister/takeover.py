@@ -15,6 +15,8 @@ from common.redis.heartbeats import BEAT_SECONDS, Heartbeats, Reading
 from services.persister.reader import report_lost
 
 LOOK_SECONDS: Final = BEAT_SECONDS
+HEARING_SECONDS: Final = 2 * BEAT_SECONDS
+"""How long Redis must have been back until silence counts: while it was away nobody could be heard."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Takeover:
         self._consumer = consumer
         self._empty_handed = frozenset[str]()
         self._told = frozenset[str]()
+        self._hearing_since: float | None = float("-inf")
 
     async def run(self) -> None:
         """Look again and again, until cancelled. While Redis is away there is nothing to do."""
@@ -57,7 +60,7 @@ class Takeover:
 
     async def look(self) -> None:
         """Look once. A dead one is remembered for an hour: what holds nothing is not looked at again."""
-        silent = frozenset(await self._heartbeats.silent(Reading.PERSISTER)) - {self._consumer}
+        silent = await self._silent()
         self._empty_handed &= silent
         self._told &= silent
         gone = sorted(silent - self._empty_handed)
@@ -74,6 +77,20 @@ class Takeover:
         elif held and not self._told.issuperset(gone):
             self._told |= set(gone)
             log.warning("silent_persisters_taken_over_from", silent=gone, entries=held)
+
+    async def _silent(self) -> frozenset[str]:
+        """Those that have fallen silent, as far as they could have been heard."""
+        try:
+            found = await self._heartbeats.silent(Reading.PERSISTER)
+        except LogUnavailable:
+            self._hearing_since = None
+            raise
+        now = asyncio.get_running_loop().time()
+        if self._hearing_since is None:
+            self._hearing_since = now
+        if now - self._hearing_since < HEARING_SECONDS:
+            return frozenset()
+        return frozenset(found) - {self._consumer}
 
     async def _take(self, partition: int, gone: list[str]) -> int:
         try:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
+from common.domain.errors import LogUnavailable
 from common.domain.ids import ConversationId
 from common.postgres.pool import Pool
 from common.postgres.standing import StandingSessions
 from common.postgres.store import Store
+from common.redis.connect import connect
+from common.redis.functions import Functions
 from common.redis.group import GROUP
 from common.redis.heartbeats import SILENT_SECONDS, Heartbeats, Reading
 from common.settings import PersisterSettings, PostgresSettings, Settings
 from services.persister.takeover import Takeover
+from tests.cluster import redis_settings
 from tests.persisters import running_persister, wait_settled
 from tests.record import pool_of
 from tests.redis_parts import ALICE, NOW, RedisParts, message, redis_parts
@@ -129,6 +134,29 @@ async def test_it_is_looked_at_until_it_holds_nothing_and_again_when_it_was_back
     await others.look()
     await others.look()
     assert claimed == [partition, partition]
+
+
+async def test_nobody_counts_as_silent_who_could_not_be_heard(
+    settings: Settings, redis: RedisParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis was away for longer than one may be silent, and answers before they have: they get the time to.
+    Who says nothing then either is gone."""
+    partition = redis.keys.partition(ALICE)
+    await held_by(redis, "there all the time", "a")
+    await heard_of(redis, "there all the time", seconds_ago=SILENT_SECONDS)
+    claimed: list[int] = []
+    impatient = connect(redis_settings(settings.redis.dsn), response_timeout=0.2)
+    others = takeover(replace(redis, functions=Functions(impatient)), claimed)
+    await redis.everywhere("CLIENT", "PAUSE", 600, "ALL")
+    with pytest.raises(LogUnavailable):
+        await others.look()
+    await redis.client.call("EXISTS", redis.keys.heartbeats())  # answered when the pause is over
+    await others.look()
+    assert claimed == []
+    monkeypatch.setattr("services.persister.takeover.HEARING_SECONDS", 0.0)
+    await others.look()
+    assert claimed == [partition]
+    await impatient.aclose()
 
 
 async def test_many_entries_are_let_go_and_those_that_are_gone_from_the_log_are_told(
