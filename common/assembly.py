@@ -8,12 +8,13 @@ from common.direct.editing import DirectEditor
 from common.direct.history import DirectHistory
 from common.direct.listing import DirectListing
 from common.direct.publisher import DirectPublisher
+from common.direct.searching import DirectSearch
 from common.direct.transactions import Guards, Transactions
 from common.editing import Editor
 from common.history import History
 from common.listing import Listing
 from common.loading import Asker, CacheCounts, Loader
-from common.ports import EditorPort, HistoryPort, ListingPort, PublisherPort
+from common.ports import EditorPort, HistoryPort, ListingPort, PublisherPort, SearchPort
 from common.postgres.pool import Pool
 from common.postgres.store import Store
 from common.publisher import Publisher
@@ -22,6 +23,7 @@ from common.redis.cache import Cache
 from common.redis.functions import Functions
 from common.redis.keys import Keys
 from common.redis.log import EventLog
+from common.searching import Search
 from common.settings import Settings
 
 
@@ -33,6 +35,7 @@ class Conversations:
     editor: EditorPort
     history: HistoryPort
     listing: ListingPort
+    search: SearchPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class LoggedConversations(Conversations):
     editor: Editor
     history: History
     listing: Listing
+    search: Search
     loader: Loader
     rebuilder: Rebuilder
     counts: CacheCounts
@@ -82,6 +86,7 @@ def assemble(
         editor=Editor(events, cache, store, rebuilder),
         history=history,
         listing=Listing(cache, store, loader, counts),
+        search=Search(cache, store),
         loader=loader,
         rebuilder=rebuilder,
         counts=counts,
@@ -97,4 +102,5 @@ def assemble_direct(settings: Settings, pool: Pool, *, guards: Guards | None = N
         editor=DirectEditor(transactions, key_ttl_seconds=ttl),
         history=DirectHistory(transactions),
         listing=DirectListing(transactions),
+        search=DirectSearch(transactions),
     )

@@ -1,4 +1,4 @@
-"""What a gateway needs of its stores: changes, reads of messages, lists.
+"""What a gateway needs of its stores: changes, reads of messages, lists, search.
 
 Two implementations: on the log and its caches (`common.publisher`, `history`, `listing`), and on
 PostgreSQL alone (`common.direct`). They answer the same: one suite of tests runs over both.
@@ -15,6 +15,8 @@ from common.domain.ids import ConversationId, MessageId, Position, UserId
 from common.domain.messages import NewMessage
 from common.domain.paging import Page, Window
 from common.domain.publishing import UNSET, Appended, Edited, Idempotency, Revise, Truncated, Unset
+from common.domain.search.hits import Hits
+from common.domain.search.wanted import Wanted
 
 
 class PublisherPort(Protocol):
@@ -169,4 +171,12 @@ class ListingPort(Protocol):
 
     async def page(self, user: UserId, *, page: int, page_size: int, since_ms: int = 0) -> Page:
         """Page `page` (from 1) of the user's conversations, last modified first."""
+        ...
+
+
+class SearchPort(Protocol):
+    """Full text search over one user's messages. Raises InvalidCursor and the Busy family."""
+
+    async def find(self, user: UserId, wanted: Wanted, *, limit: int, cursor: str | None = None) -> Hits:
+        """The user's messages that `wanted` finds, best first, from `cursor` on."""
         ...

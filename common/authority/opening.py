@@ -17,6 +17,7 @@ from common.authority.switching import (
     SwitchingHistory,
     SwitchingListing,
     SwitchingPublisher,
+    SwitchingSearch,
 )
 from common.authority.tracking import TrackingLog
 from common.authority.unsettled import Unsettled
@@ -89,6 +90,7 @@ async def open_switched(
             editor=SwitchingEditor(switch),
             history=SwitchingHistory(switch),
             listing=SwitchingListing(switch),
+            search=SwitchingSearch(switch),
         )
         async with session.open():
             yield Switched(conversations, session, logged)

@@ -113,3 +113,10 @@ class SwitchingListing:
     def __init__(self, switch: Switch) -> None:
         self.after_cursor = switch.wherever(lambda parts: parts.listing.after_cursor)
         self.page = switch.wherever(lambda parts: parts.listing.page)
+
+
+class SwitchingSearch:
+    """Search, wherever the say is; see SearchPort."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.find = switch.wherever(lambda parts: parts.search.find)

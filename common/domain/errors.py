@@ -43,6 +43,10 @@ class InvalidCursor(TurnlogError):
     """A list's cursor that no reply gave."""
 
 
+class InvalidSearch(TurnlogError):
+    """Nothing can be looked for by this; the text says why and may be shown to the caller."""
+
+
 class Busy(TurnlogError):
     """Nothing was done; the same call may go through in `retry_after` seconds."""
 

@@ -7,19 +7,24 @@ out of the column, never out of the JSON.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from pydantic_core import to_json
 
 from common.domain.events import MessageBody, MessageEdited, MessagesAppended, QueryLogged
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import BIGINT_MAX, message_text, parse_timestamp, preview_of
+from common.postgres.search_words import vector_text
+
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A row of `messages`, and the preview that it would leave behind."""
+    """A row of `messages`, and the preview that it would leave behind. `search` is what it is found by."""
 
     user_id: UserId
     conversation_id: ConversationId
@@ -34,6 +39,7 @@ class MessageRow:
     version: int
     edited: bool
     preview: str | None
+    search: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ def _message_row(
     event: MessagesAppended | MessageEdited, number: int, body: MessageBody, at: datetime
 ) -> MessageRow:
     fields = body.fields
+    text = message_text(fields.get("content"))
     return MessageRow(
         user_id=event.user_id,
         conversation_id=event.conversation_id,
@@ -96,8 +103,14 @@ def _message_row(
         payload=bytes(body),
         version=event.version,
         edited=isinstance(event, MessageEdited),
-        preview=preview_of([message_text(fields.get("content"))]),
+        preview=preview_of([text]),
+        search=vector_text(event.user_id, text),
     )
+
+
+def message_time(fields: Mapping[str, object]) -> datetime:
+    """When a message with these fields was made, as its row says; where they do not say, long ago."""
+    return _time(fields.get("created_at"), _LONG_AGO)
 
 
 def _text(value: object) -> str | None:

@@ -15,9 +15,12 @@ from common.domain.ids import ConversationId, MessageId, UserId
 from common.domain.messages import BIGINT_MAX, Numbered, parse_body
 from common.domain.overlay import OnRecord, Pending
 from common.domain.paging import Window
+from common.domain.search.hits import ALL_RECORDED, Hits, Unrecorded
+from common.domain.search.wanted import Place, Wanted
 from common.postgres.outages import outages
 from common.postgres.pool import ACQUIRE_TIMEOUT_SECONDS, Pool
 from common.postgres.queries import statement
+from common.postgres.search import search
 
 MAX_UNDER_WAY: Final = 1000
 """Reads that a process has under way, most of them waiting for a connection of the pool."""
@@ -172,6 +175,18 @@ class Queries:
         offset = min(offset, BIGINT_MAX)
         rows = await self._fetch("conversations", user, *place, since_ms, excluding, offset, limit)
         return [header_of(row) for row in rows]
+
+    async def search(
+        self,
+        user: UserId,
+        wanted: Wanted,
+        unrecorded: Unrecorded = ALL_RECORDED,
+        *,
+        limit: int,
+        after: Place | None = None,
+    ) -> Hits:
+        """The user's messages that `wanted` finds, best first; see `search`."""
+        return await search(self._fetch_rows, user, wanted, unrecorded, limit=limit, after=after)
 
     async def count_conversations(
         self, user: UserId, *, since_ms: int = 0, excluding: Sequence[str] = ()

@@ -31,11 +31,11 @@ from common.postgres.rows import MessageRow, body_preview
 
 _MESSAGE_COLUMNS: Final = (
     *("user_id", "conversation_id", "sequence_number", "id", "role", "created_at", "tokens_used"),
-    *("latency_ms", "model", "payload", "version", "edited"),
+    *("latency_ms", "model", "payload", "version", "edited", "search"),
 )
 _EDIT_COLUMNS: Final = (
     *("user_id", "conversation_id", "id", "role", "created_at", "tokens_used", "latency_ms", "model"),
-    *("payload", "version"),
+    *("payload", "version", "search"),
 )
 _STATE_COLUMNS: Final = (
     *("user_id", "id", "title", "model", "metadata", "created_at", "created_at_text", "state_version"),

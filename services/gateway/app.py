@@ -114,7 +114,8 @@ def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float |
     if described.method == "GET" and read_seconds is not None:
         handler = _within(handler, read_seconds)
     query = TypeAdapter(described.query)
-    no_parameters = described.query()
+    none_needed = not any(field.is_required() for field in described.query.model_fields.values())
+    no_parameters = described.query() if none_needed else None
 
     async def respond(
         req: Request,
@@ -125,7 +126,9 @@ def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float |
         caller = None if described.public else await _caller(req, authenticator, described)
         conversation = path_conversation(conversation_id) if conversation_id is not None else None
         message = path_message(message_id) if message_id is not None else None
-        parameters = parse_query(query, req) if req.query_string else no_parameters
+        parameters = no_parameters
+        if parameters is None or req.query_string:
+            parameters = parse_query(query, req)
         reply = await handler(Call(req, parameters, caller, conversation, message))
         resp.status = reply.status
         resp.data = reply.data

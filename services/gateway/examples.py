@@ -47,6 +47,28 @@ MESSAGE_LIST: Final[dict[str, Any]] = {"conversation_id": _ID, "messages": [STOR
 APPENDED: Final[dict[str, Any]] = {**MESSAGE_LIST, "position": _POSITION}
 ACCEPTED: Final[dict[str, Any]] = {**APPENDED, "persisted": False}
 
+SEARCH_HITS: Final[dict[str, Any]] = {
+    "hits": [
+        {
+            "conversation_id": _ID,
+            "title": "Paris",
+            "sequence_number": 0,
+            "id": STORED["id"],
+            "role": "user",
+            "created_at": STORED["created_at"],
+            "score": 0.0334,
+            "snippet": [
+                {"text": "What is the ", "match": False},
+                {"text": "weather", "match": True},
+                {"text": " in ", "match": False},
+                {"text": "Paris", "match": True},
+                {"text": "?", "match": False},
+            ],
+        }
+    ],
+    "next_cursor": None,
+}
+
 ME: Final[dict[str, Any]] = {
     "user_id": "alice",
     "name": "alice",

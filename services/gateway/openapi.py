@@ -96,12 +96,14 @@ def _path_parameters(described: Operation) -> list[Parameter | Reference]:
 
 
 def _query_parameters(described: Operation) -> list[Parameter | Reference]:
-    properties: Mapping[str, dict[str, Any]] = described.query.model_json_schema().get("properties", {})
+    whole = described.query.model_json_schema()
+    properties: Mapping[str, dict[str, Any]] = whole.get("properties", {})
     return [
         Parameter.model_validate(
             {
                 "name": name,
                 "in": "query",
+                "required": name in whole.get("required", ()),
                 "description": schema.get("description"),
                 "schema": _without_null(schema),
             }

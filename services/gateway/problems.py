@@ -22,6 +22,7 @@ from common.domain.errors import (
     ConversationNotFound,
     IdempotencyKeyConflict,
     InvalidCursor,
+    InvalidSearch,
     MessageIdConflict,
     MessageNotFound,
     MessageRemoved,
@@ -166,6 +167,7 @@ _FROM_DOMAIN: Final[Mapping[type[TurnlogError], Callable[[TurnlogError], Problem
         IDEMPOTENCY_KEY_CONFLICT, "Idempotency-Key", "Used before, with another request"
     ),
     InvalidCursor: lambda _: invalid(FieldError("cursor", "Not a cursor that this list gave out")),
+    InvalidSearch: lambda error: invalid(FieldError("q", str(error))),
     NotJson: lambda error: _about(NOT_JSON, "body", str(error)),
     Invalid: lambda error: invalid(*error.errors) if isinstance(error, Invalid) else Problem(INVALID),
     Busy: _busy,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from common.checks.errors import FieldError
 from common.checks.fields import field_errors
 from common.domain.messages import BIGINT_MAX
+from common.domain.search.wanted import MAX_QUERY_CHARS, MAX_TERMS
 from services.gateway.problems import invalid
 
 DEFAULT_LIMIT = 20
@@ -103,6 +104,19 @@ class MessagesQuery(_Paged):
     before: SequenceBound | None = Field(default=None, description="Sequence number, exclusive.")
     after: SequenceBound | None = Field(default=None, description="Sequence number, exclusive.")
     order: Literal["asc", "desc"] = Field(default="asc", description="`asc`: oldest first.")
+
+
+class SearchQuery(Query):
+    """Parameters of a search."""
+
+    q: str = Field(
+        min_length=1,
+        max_length=MAX_QUERY_CHARS,
+        description=f'Words that a message must have, all of them; `"several in their order"`; `begin*`.'
+        f" At most {MAX_TERMS} words.",
+    )
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=100)
+    cursor: str | None = Field(default=None, min_length=1, max_length=300)
 
 
 def within(limit: int, largest: int) -> int:

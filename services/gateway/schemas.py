@@ -134,6 +134,33 @@ class AppendedMessages(BaseModel):
     persisted: bool | None = Field(default=None, description="With `ack=persisted` only.")
 
 
+class SnippetPart(BaseModel):
+    """A piece of a message's text."""
+
+    text: str = Field(description="As it was sent; to be escaped where it is shown as HTML.")
+    match: bool = Field(description="Whether it is what was looked for.")
+
+
+class SearchHit(BaseModel):
+    """A message that was found."""
+
+    conversation_id: str
+    title: str | None = Field(description="Of the conversation.")
+    sequence_number: int
+    id: str
+    role: str | None
+    created_at: str
+    score: float = Field(description="How good it is; to be compared within one search only.")
+    snippet: list[SnippetPart] = Field(description="One after the other, the best stretch of its text.")
+
+
+class SearchHits(BaseModel):
+    """Messages that were found, best first."""
+
+    hits: list[SearchHit]
+    next_cursor: str | None = Field(description="Send it as `cursor`, with the same `q`, for what follows.")
+
+
 class Me(BaseModel):
     """Who you are to this server."""
 

@@ -14,6 +14,7 @@ from common.direct.remembering import keep_forgetting
 from common.inspection import inspection
 from common.observability.logging import configure_logging
 from common.postgres.pool import Pool, open_pool
+from common.postgres.search import keep_indexing
 from common.postgres.store import Store
 from common.redis.connect import connect
 from common.redis.functions import Functions
@@ -35,6 +36,7 @@ from services.gateway.message_changes import MessageChanges
 from services.gateway.messages import Messages
 from services.gateway.pages import Pages
 from services.gateway.readiness import RedisReadiness, log_probe, stop_serving, store_probe
+from services.gateway.search import Search
 
 SERVICE: Final = "gateway"
 
@@ -59,7 +61,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[App]:
         )
         store = Store(pool, deadline_seconds=settings.gateway.store_deadline_seconds)
         access_log = AccessLog()
-        for work in (access_log.run(), keep_forgetting(pool)):
+        for work in (access_log.run(), keep_forgetting(pool), keep_indexing(pool)):
             await stack.enter_async_context(in_background(work))
         open_parts = _with_log if settings.uses_redis else _without_log
         parts, probes = await open_parts(settings, stack, pool, store)
@@ -118,6 +120,7 @@ def create_gateway(
             persisted_wait_seconds=settings.gateway.persisted_wait_seconds,
         ),
         MessageChanges(parts.editor, limits),
+        Search(parts.search),
         Me(settings.mode),
         health,
     ]

@@ -38,12 +38,13 @@ ON CONFLICT DO NOTHING
 -- name: add_messages
 -- What is there already stays as it is; find_places tells whether it is the same, and where.
 INSERT INTO messages (user_id, conversation_id, sequence_number, id, role, created_at, tokens_used,
-    latency_ms, model, payload, version, edited)
-SELECT n.*
+    latency_ms, model, payload, version, edited, search)
+SELECT n.user_id, n.conversation_id, n.sequence_number, n.id, n.role, n.created_at, n.tokens_used,
+    n.latency_ms, n.model, n.payload, n.version, n.edited, n.search::tsvector
 FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[],
-        $8::double precision[], $9::text[], $10::json[], $11::bigint[], $12::boolean[])
+        $8::double precision[], $9::text[], $10::json[], $11::bigint[], $12::boolean[], $13::text[])
     AS n (user_id, conversation_id, sequence_number, id, role, created_at, tokens_used, latency_ms, model,
-        payload, version, edited)
+        payload, version, edited, search)
 WHERE NOT EXISTS (
     SELECT FROM tombstones AS t
     WHERE t.user_id = n.user_id AND t.conversation_id = n.conversation_id
@@ -94,10 +95,11 @@ FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
 -- name: edit_messages
 UPDATE messages AS m
 SET role = n.role, created_at = n.created_at, tokens_used = n.tokens_used, latency_ms = n.latency_ms,
-    model = n.model, payload = n.payload, version = n.version, edited = true
+    model = n.model, payload = n.payload, version = n.version, edited = true, search = n.search::tsvector
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[],
-        $7::double precision[], $8::text[], $9::json[], $10::bigint[])
-    AS n (user_id, conversation_id, id, role, created_at, tokens_used, latency_ms, model, payload, version)
+        $7::double precision[], $8::text[], $9::json[], $10::bigint[], $11::text[])
+    AS n (user_id, conversation_id, id, role, created_at, tokens_used, latency_ms, model, payload, version,
+        search)
 WHERE m.user_id = n.user_id AND m.conversation_id = n.conversation_id
     AND m.id = n.id AND m.version < n.version
 

@@ -24,12 +24,13 @@ from services.gateway.message_changes import MessageChanges
 from services.gateway.messages import Messages
 from services.gateway.operations import Bound, operations_of
 from services.gateway.pages import Pages
+from services.gateway.search import Search
 from services.gateway.worker import open_gateway
 from tests.gateways import RunningGateway, problem_fields, running_gateway
 from tests.keeping import with_redis
 from tests.waiting import wait_until
 
-RESOURCES = (Conversations, Messages, MessageChanges, Me, Health, Pages)
+RESOURCES = (Conversations, Messages, MessageChanges, Search, Me, Health, Pages)
 DESCRIBED = operations_of([cls.__new__(cls) for cls in RESOURCES])
 PRIVATE = [bound.operation for bound in DESCRIBED if not bound.operation.public]
 
