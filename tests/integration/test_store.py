@@ -198,7 +198,19 @@ PLANS = {
     "conversations": [ALICE, 2**62, "ffffffff-ffff-ffff-ffff-ffffffffffff", 0, [], 0, 20],
     "count_conversations": [ALICE, NOW, []],
     # Of the writer's statements, those that look for what is there.
-    "edit_messages": [[ALICE], [None], ["m5"], ["r"], [datetime.now(UTC)], [1], [1.0], ["m"], [b"{}"], [9]],
+    "edit_messages": [
+        [ALICE],
+        [None],
+        ["m5"],
+        ["r"],
+        [datetime.now(UTC)],
+        [1],
+        [1.0],
+        ["m"],
+        [b"{}"],
+        [9],
+        [""],
+    ],
     "newest_messages": [[ALICE], [None], [2**62], 20],
     # Of those that change conversations where there is no log.
     "lock_conversation": [ALICE, None],

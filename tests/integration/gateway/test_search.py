@@ -109,6 +109,24 @@ async def test_what_is_deleted_is_gone_at_once(client: httpx.AsyncClient) -> Non
     assert hit["conversation_id"] != made["conversation_id"]
 
 
+async def test_what_is_edited_or_cut_off_is_found_as_it_is_now(client: httpx.AsyncClient) -> None:
+    """By its new text at once; a deleted or truncated message never."""
+    made = await say(client, "old wind 0", "old wind 1", "old wind 2", "old wind 3")
+    path = f"/api/conversations/{made['conversation_id']}"
+    ids = [message["id"] for message in made["messages"]]
+    replies = [
+        await client.patch(f"{path}/messages/{ids[0]}", json={"content": "new wind 0"}),
+        await client.delete(f"{path}/messages/{ids[1]}"),
+        await client.post(f"{path}/truncate", json={"after_sequence_number": 2}),
+    ]
+    assert [reply.is_success for reply in replies] == [True] * 3, [reply.text for reply in replies]
+    shown = {
+        hit["sequence_number"]: hit["snippet"][0]["text"] for hit in (await search(client, "wind"))["hits"]
+    }
+    assert shown == {0: "new ", 2: "old "}
+    assert [hit["sequence_number"] for hit in (await search(client, "old"))["hits"]] == [2]
+
+
 HOSTILE = [
     *("'", '"', '"""', "\\", "%", "_", "*", "**", "a*b*", ":*", "& | ! ( )", "a <-> b", "a & !b", "a:A*b"),
     *("'; DROP TABLE messages; --", "{{7*7}}", "${x}", "<img src=x>", "../../etc/passwd", "a' OR 1=1 --"),
