@@ -256,8 +256,8 @@ MUTATIONS: Final = (
     Mutation(
         "writer: tombstones are not looked at",
         WRITE_SQL,
-        "        payload, version, edited)\nWHERE NOT EXISTS (",
-        "        payload, version, edited)\nWHERE true OR NOT EXISTS (",
+        "        payload, version, edited, search)\nWHERE NOT EXISTS (",
+        "        payload, version, edited, search)\nWHERE true OR NOT EXISTS (",
         WRITER + "test_a_late_event_of_a_removed_message_does_not_bring_it_back",
         of=(Promise.DELETE, Trap.REDELIVERY),
     ),
