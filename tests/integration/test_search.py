@@ -228,7 +228,7 @@ async def test_a_text_of_very_many_words_is_found_by_its_first(pool: Pool) -> No
     """It must not be one that PostgreSQL cannot store."""
     history = History()
     history.created()
-    history.appended("first " + " ".join(f"{i:06}{'é' * 58}" for i in range(40_000)), "first " * 40_000)
+    history.appended("first " + " ".join(f"{i:06}{'ж' * 58}" for i in range(40_000)), "first " * 40_000)
     await BatchWriter(pool).write(recorded(history.events))
     store = Store(pool)
     assert len((await store.search(history.user, parse_wanted("first"), limit=5)).items) == 2

@@ -153,7 +153,7 @@ MUTATIONS: Final = (
         "search: without the index a search reads every message",
         "common/postgres/migrations/0008_message_search.sql",
         "CREATE INDEX messages_search ON messages USING gin (search);\n",
-        "CREATE INDEX messages_search ON messages (user_id);\n",
+        "",
         SEARCH + "test_a_search_follows_an_index",
     ),
     Mutation(
