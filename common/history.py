@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
-from common.domain.messages import Numbered, numbered
-from common.domain.overlay import Pending, overlay, pending_messages
+from common.domain.messages import BIGINT_MAX, Numbered, numbered
+from common.domain.overlay import Pending, overlay, overlay_header, pending_messages
 from common.domain.paging import Page, Window, merged_slice
+from common.domain.parts import Part
 from common.loading import CacheCounts, Loader
-from common.postgres.store import Queries, Store
+from common.postgres.store import Loaded, Queries, Store
 from common.rebuild import Rebuilder
 from common.redis.cache import Cache
+
+PENDING_BYTES: Final = 16 * 1024 * 1024
+"""How much of a conversation may wait for PostgreSQL when it is read in parts: more than one append."""
 
 
 class History:
@@ -91,6 +96,31 @@ class History:
         if header.deleted:
             raise ConversationNotFound(conversation)
         return header
+
+    async def part(
+        self, user: UserId, conversation: ConversationId, *, after: int = -1, before: int | None = None
+    ) -> Part:
+        """The next messages between two sequence numbers, both exclusive, as many as a process may hold; read
+        past the caches. Without `before`: of those that there are now."""
+        cached, events = await self._cache.peek(user, conversation, most_bytes=PENDING_BYTES)
+        end = before if before is not None else cached.next_sequence_number if cached else BIGINT_MAX
+        pending = pending_messages(events)
+
+        async def read(queries: Queries, known: Pending) -> tuple[list[Numbered], Loaded | None]:
+            found = await queries.part(user, conversation, after=after, before=end, excluding=known.touched)
+            # Asked last: what was read of a conversation that is gone by now is not given out.
+            return found, await queries.load(user, conversation, 0)
+
+        (stored, loaded), pending = await self._store.read_beside(user, conversation, pending, read)
+        await self._refuse_torn(user, conversation)
+        recorded = loaded.header if loaded else None
+        header = cached or overlay_header(recorded, events)
+        if header is None or header.deleted or (recorded is not None and recorded.deleted):
+            raise ConversationNotFound(conversation)
+        # What is pending behind the last of them is for the next part: PostgreSQL may have more in between.
+        end = stored[-1].sequence_number + 1 if stored else end
+        added = [message for number, message in pending.bodies.items() if after < number < end]
+        return Part(header, sorted([*stored, *added], key=lambda message: message.sequence_number))
 
     async def by_number(
         self, user: UserId, conversation: ConversationId, sequence_numbers: Sequence[int]

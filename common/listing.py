@@ -63,6 +63,17 @@ class Listing:
         total = await self._store.count_conversations(user, since_ms=since_ms, excluding=ids)
         return Page(_finished(map(_row, merged)), total + len(alive))
 
+    async def ids(
+        self, user: UserId, *, after: ConversationId | None = None, limit: int
+    ) -> list[ConversationId]:
+        """The user's conversations in the order of their ids, which no change moves; one that was just
+        deleted may be among them."""
+        # What is pending first, PostgreSQL after: what is committed in between is in one of them.
+        pending = await self._loader.pending_rows(user)
+        stored = await self._store.conversation_ids(user, after=after, limit=limit)
+        found = {*stored, *(header.id for header in pending.alive), *pending.headless}
+        return sorted(conversation for conversation in found if after is None or conversation > after)[:limit]
+
     async def _listed(self, user: UserId, read: Callable[[], Awaitable[ListRows | None]]) -> ListRows | None:
         """Read the user's cached list, loading it where it is absent; None where it has not the page."""
         try:

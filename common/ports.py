@@ -14,6 +14,7 @@ from common.domain.cursors import ConversationList
 from common.domain.ids import ConversationId, MessageId, Position, UserId
 from common.domain.messages import NewMessage
 from common.domain.paging import Page, Window
+from common.domain.parts import Part
 from common.domain.publishing import UNSET, Appended, Edited, Idempotency, Revise, Truncated, Unset
 from common.domain.search.hits import Hits
 from common.domain.search.wanted import Wanted
@@ -155,6 +156,13 @@ class HistoryPort(Protocol):
         """Page `page` (from 1) of the whole history."""
         ...
 
+    async def part(
+        self, user: UserId, conversation: ConversationId, *, after: int = -1, before: int | None = None
+    ) -> Part:
+        """The next messages between two sequence numbers, both exclusive, as many as a process may hold; read
+        past the caches. Without `before`: of those that there are now."""
+        ...
+
     async def header(self, user: UserId, conversation: ConversationId) -> Header:
         """Title, model, times and counts."""
         ...
@@ -171,6 +179,13 @@ class ListingPort(Protocol):
 
     async def page(self, user: UserId, *, page: int, page_size: int, since_ms: int = 0) -> Page:
         """Page `page` (from 1) of the user's conversations, last modified first."""
+        ...
+
+    async def ids(
+        self, user: UserId, *, after: ConversationId | None = None, limit: int
+    ) -> list[ConversationId]:
+        """The user's conversations in the order of their ids, which no change moves; one that was just
+        deleted may be among them."""
         ...
 
 

@@ -193,6 +193,8 @@ class GatewaySettings(_Group):
     store_deadline_seconds: float = Field(default=5.0, gt=0)
     max_requests: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=128 * 1024 * 1024, ge=1024)
+    max_exports: int = Field(default=8, ge=1)
+    stall_seconds: float = Field(default=30.0, gt=0)
     allow_public_test_user: bool = False
 
 

@@ -104,6 +104,7 @@ class SwitchingHistory:
         self.recent = switch.wherever(lambda parts: parts.history.recent)
         self.window = switch.wherever(lambda parts: parts.history.window)
         self.page = switch.wherever(lambda parts: parts.history.page)
+        self.part = switch.wherever(lambda parts: parts.history.part)
         self.header = switch.wherever(lambda parts: parts.history.header)
 
 
@@ -113,6 +114,7 @@ class SwitchingListing:
     def __init__(self, switch: Switch) -> None:
         self.after_cursor = switch.wherever(lambda parts: parts.listing.after_cursor)
         self.page = switch.wherever(lambda parts: parts.listing.page)
+        self.ids = switch.wherever(lambda parts: parts.listing.ids)
 
 
 class SwitchingSearch:

@@ -7,6 +7,7 @@ from common.domain.conversations import Header
 from common.domain.errors import ConversationNotFound
 from common.domain.ids import ConversationId, UserId
 from common.domain.paging import Page, Window
+from common.domain.parts import Part
 from common.postgres.store import Loaded, Queries
 
 
@@ -61,6 +62,16 @@ class DirectHistory:
                 found = await queries.window(user, conversation, window)
                 found = found[::-1] if descending else found
         return Page([message.served for message in found], total)
+
+    async def part(
+        self, user: UserId, conversation: ConversationId, *, after: int = -1, before: int | None = None
+    ) -> Part:
+        """The next messages between two sequence numbers, both exclusive, as many as a process may hold.
+        Without `before`: of those that there are now."""
+        async with self._transactions.snapshot(user, conversation) as queries:
+            header = await _header(queries, user, conversation)
+            before = header.next_sequence_number if before is None else before
+            return Part(header, await queries.part(user, conversation, after=after, before=before))
 
     async def header(self, user: UserId, conversation: ConversationId) -> Header:
         """Title, model, times and counts."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from common.direct.transactions import Transactions
 from common.domain.conversations import Header, finish_summary
 from common.domain.cursors import ConversationList, make_cursor, parse_cursor
-from common.domain.ids import UserId
+from common.domain.ids import ConversationId, UserId
 from common.domain.paging import Page
 
 
@@ -35,6 +35,13 @@ class DirectListing:
             found = await queries.conversations(user, limit=page_size, offset=offset, since_ms=since_ms)
             total = await queries.count_conversations(user, since_ms=since_ms)
         return Page(_rows(found), total)
+
+    async def ids(
+        self, user: UserId, *, after: ConversationId | None = None, limit: int
+    ) -> list[ConversationId]:
+        """The user's conversations in the order of their ids, which no change moves."""
+        async with self._transactions.one_read(user) as queries:
+            return await queries.conversation_ids(user, after=after, limit=limit)
 
 
 def _rows(headers: Iterable[Header]) -> list[bytes]:

@@ -24,6 +24,10 @@ from common.postgres.search import search
 
 MAX_UNDER_WAY: Final = 1000
 """Reads that a process has under way, most of them waiting for a connection of the pool."""
+PART_BYTES: Final = 256 * 1024
+PART_MESSAGES: Final = 500
+"""How much an export holds at a time: so many bytes, with its last message more, or so many messages."""
+_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 _LAST_PLACE: Final = (BIGINT_MAX, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
@@ -91,6 +95,26 @@ class Queries:
         )
         messages = _messages(rows)
         return messages[::-1] if window.of_last else messages
+
+    async def part(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        *,
+        after: int,
+        before: int,
+        excluding: Sequence[int] = (),
+    ) -> list[Numbered]:
+        """The first messages between two numbers, ascending: at least one, and about PART_BYTES."""
+        bounds = (min(after, BIGINT_MAX), min(before, BIGINT_MAX), PART_MESSAGES, PART_BYTES)
+        return _messages(await self._fetch("export_part", user, conversation, *bounds, excluding))
+
+    async def conversation_ids(
+        self, user: UserId, *, after: ConversationId | None, limit: int
+    ) -> list[ConversationId]:
+        """The user's conversations that are not deleted, in the order of their ids."""
+        rows = await self._fetch("conversation_ids", user, after or _FIRST_ID, after, limit)
+        return [ConversationId(row["id"]) for row in rows]
 
     async def slice(
         self,

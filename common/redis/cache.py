@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from common.contract.stream import decode
 from common.domain.conversations import Header
+from common.domain.errors import Overloaded
 from common.domain.events import ConversationEvent, MessagesAppended
 from common.domain.ids import ConversationId, Position, UserId
 from common.domain.messages import parse_body
@@ -206,10 +207,14 @@ class Cache:
         await self._functions.call("abandon", [rebuild], token)
 
     async def peek(
-        self, user: UserId, conversation: ConversationId
+        self, user: UserId, conversation: ConversationId, *, most_bytes: int | None = None
     ) -> tuple[Header | None, list[ConversationEvent]]:
-        """Header and pending events, for a read of PostgreSQL that comes after."""
-        fields, entries = await self._functions.call("peek", self._keys.conversation(user, conversation)[:3])
+        """Header and pending events, for a read of PostgreSQL that comes after. Raises Overloaded where the
+        events are more than `most_bytes`."""
+        keys = self._keys.conversation(user, conversation)[:3]
+        fields, entries = await self._functions.call("peek", keys, "" if most_bytes is None else most_bytes)
+        if entries is None:
+            raise Overloaded("Much of this conversation is still on its way to PostgreSQL; try again later")
         header = header_from_reply(conversation, fields) if fields else None
         return header, [waiting.event for waiting in _waiting(entries)]
 

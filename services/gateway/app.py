@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,7 @@ from services.gateway.operations import (
 )
 from services.gateway.problems import Problem
 from services.gateway.queries import parse_query
+from services.gateway.streaming import STREAM, Cut, Delivery
 
 Responder = Callable[..., Awaitable[None]]
 Handler = Callable[[Call[Any]], Awaitable[Reply]]
@@ -45,18 +47,25 @@ class _Application(falcon.asgi.App[Request, Response]):
     """Falcon's, on our server: Granian calls HTTP/1.0 "1", which Falcon does not take for a version."""
 
     admission: Admission | None = None
+    stall_seconds: float = 30.0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope.get("http_version") == "1":
             scope["http_version"] = "1.0"
-        if self.admission is None or scope["type"] != "http":
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
+        delivery = Delivery(scope, receive, send, stall_seconds=self.stall_seconds)
         try:
-            with self.admission.admit(scope):
-                await super().__call__(scope, receive, send)
+            with self.admission.admit(scope) if self.admission else nullcontext():
+                await super().__call__(scope, receive, delivery.send)
         except Overloaded as error:
             await refuse(error, send)
+        except Cut as cut:
+            # The server closes a connection whose reply has no end: that is how the client knows.
+            log.warning("reply_cut", path=scope["path"], reason=str(cut))
+        finally:
+            await delivery.end()
 
 
 def create_app(
@@ -66,10 +75,13 @@ def create_app(
     *,
     admission: Admission | None = None,
     read_seconds: float | None = None,
+    stall_seconds: float = 30.0,
 ) -> App:
-    """The application that serves the operations of `resources`, those that only read in `read_seconds`."""
+    """The application that serves the operations of `resources`, those that only read in `read_seconds`; a
+    reply that is streamed is cut when the client takes nothing for `stall_seconds`."""
     app = _Application(middleware=[Surroundings(access_log)])
     app.admission = admission
+    app.stall_seconds = stall_seconds
     app.req_options.auto_parse_form_urlencoded = False
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
@@ -131,7 +143,11 @@ def _responder(bound: Bound, authenticator: Authenticator, read_seconds: float |
             parameters = parse_query(query, req)
         reply = await handler(Call(req, parameters, caller, conversation, message))
         resp.status = reply.status
-        resp.data = reply.data
+        if reply.stream is None:
+            resp.data = reply.data
+        else:
+            resp.stream = reply.stream
+            req.scope[STREAM] = reply.stream
         resp.content_type = reply.content_type
         for name, value in reply.headers.items():
             resp.set_header(name, value)

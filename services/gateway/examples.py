@@ -44,6 +44,15 @@ STORED: Final[dict[str, Any]] = {
 EDITED: Final[dict[str, Any]] = {**STORED, "content": "What is the weather in Rome?"}
 WITH_MESSAGES: Final[dict[str, Any]] = {**CONVERSATION, "messages": [STORED]}
 MESSAGE_LIST: Final[dict[str, Any]] = {"conversation_id": _ID, "messages": [STORED]}
+EXPORTED_LINE: Final = (
+    f'{{"conversation_id":"{_ID}","user_id":"alice","title":"Paris","model":null,"metadata":{{}},'
+    '"created_at":"2026-01-31T12:00:00.123Z","messages":[{"sequence_number":0,"role":"user","content":"Hello",'
+    '"id":"m-1","created_at":"2026-01-31T12:00:04.567Z"}]}\n'
+)
+EXPORTED_MARKDOWN: Final = (
+    f"# Paris\n\n- Conversation: {_ID}\n- Begun: 2026-01-31T12:00:00.123Z\n"
+    "- Last modified: 2026-01-31T12:00:04.567Z\n\n## 0 · user · 2026-01-31T12:00:04.567Z\n\nHello\n"
+)
 APPENDED: Final[dict[str, Any]] = {**MESSAGE_LIST, "position": _POSITION}
 ACCEPTED: Final[dict[str, Any]] = {**APPENDED, "persisted": False}
 

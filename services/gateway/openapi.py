@@ -163,6 +163,9 @@ def _success(success: Success) -> Response:
         content[success.content_type] = MediaType(schema=schema, example=success.example)  # pyright: ignore[reportCallIssue]
     elif success.content_type != JSON:
         content[success.content_type] = MediaType()
+    for content_type, example in success.texts.items():
+        text = Schema.model_validate({"type": "string"})
+        content[content_type] = MediaType(schema=text, example=example)  # pyright: ignore[reportCallIssue]
     return Response(description=success.description, headers=dict(headers) or None, content=content or None)
 
 

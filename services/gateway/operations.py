@@ -24,6 +24,7 @@ from services.gateway.identity.principal import Principal
 from services.gateway.problems import ProblemType, invalid
 from services.gateway.queries import Query
 from services.gateway.schemas import EXAMPLE_ID
+from services.gateway.streaming import Stream
 
 JSON: Final = "application/json"
 Q = TypeVar("Q", bound=Query)
@@ -33,12 +34,14 @@ _NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful reply: its status, body and own headers."""
+    """A successful reply: its status, body and own headers. A `stream` is the body in place of `data`, made
+    while it is sent."""
 
     status: int
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content_type: str = JSON
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,15 @@ Handler = Callable[[Any, Call[Q]], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """One way an operation succeeds: what it means, the body's model, an example, its headers."""
+    """One way an operation succeeds: what it means, the body's model, an example, its headers; `texts` are
+    examples of other forms that the body may have, by their content type."""
 
     description: str
     model: type[BaseModel] | None = None
     example: Any = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content_type: str = JSON
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,16 @@ class ConversationsQuery(_Paged):
     )
 
 
+class ExportQuery(Query):
+    """Parameters of an export."""
+
+    format: Literal["json", "jsonl", "markdown"] = Field(
+        default="json",
+        description="`json`: one document. `jsonl`: what `turnlog import` reads; a long conversation takes"
+        " several lines. `markdown`: for people.",
+    )
+
+
 class ConversationQuery(Query):
     """Parameters of one conversation."""
 

@@ -98,6 +98,12 @@ class ConversationWithMessages(Conversation):
     messages: list[StoredMessage]
 
 
+class ExportedConversations(BaseModel):
+    """All conversations of a user, each with all of its messages."""
+
+    conversations: list[ConversationWithMessages]
+
+
 class Pagination(BaseModel):
     """Where a page stands among all pages."""
 

@@ -28,6 +28,7 @@ from services.gateway.access import AccessLog
 from services.gateway.admission import Admission
 from services.gateway.app import App, create_app
 from services.gateway.conversations import Conversations
+from services.gateway.exports import Exports
 from services.gateway.health import Health, Probe
 from services.gateway.identity.authenticator import Authenticator, open_authenticator
 from services.gateway.lifespan import Lifespan, in_background
@@ -121,6 +122,12 @@ def create_gateway(
         ),
         MessageChanges(parts.editor, limits),
         Search(parts.search),
+        Exports(
+            parts.history,
+            parts.listing,
+            most=settings.gateway.max_exports,
+            read_seconds=settings.gateway.store_deadline_seconds,
+        ),
         Me(settings.mode),
         health,
     ]
@@ -131,4 +138,5 @@ def create_gateway(
         access_log,
         admission=Admission(settings.gateway, longest_body=limits.max_body_bytes),
         read_seconds=settings.gateway.store_deadline_seconds,
+        stall_seconds=settings.gateway.stall_seconds,
     )

@@ -95,7 +95,8 @@ def parse_line(
     Messages without an id get one derived from their place, so that importing again finds them. Raises
     Invalid, which names the wrong fields, and NotJson.
     """
-    fields = validate(_FIELDS, parse_json(line.text, limits.max_depth))
+    # A message that was sent alone stands two levels deeper on a line.
+    fields = validate(_FIELDS, parse_json(line.text, limits.max_depth + 2))
     check_state(fields.title, fields.metadata, limits)
     owner = user or _owner(fields.user_id)
     conversation = parse_conversation_id(fields.conversation_id)

@@ -5,13 +5,20 @@
 -- the whole away. `install` is a compare-and-set on the token, and takes the journal in, so a busy
 -- conversation is rebuilt at the first try and a list never moves backwards.
 
--- The events pending for a conversation, oldest first, as {position, fields}.
-local function pending_entries(k)
-  local entries = {}
+-- The events pending for a conversation, oldest first, as {position, fields}; false where they are more than
+-- `most` bytes.
+local function pending_entries(k, most)
+  local entries, size = {}, 0
   for _, position in ipairs(redis.call('LRANGE', k.pending, 0, -1)) do
     local found = redis.call('XRANGE', k.events, position, position)
     if found[1] then
       entries[#entries + 1] = found[1]
+      for _, word in ipairs(most and found[1][2] or {}) do
+        size = size + #word
+      end
+      if most and size > most then
+        return false
+      end
     end
   end
   return entries
@@ -85,11 +92,12 @@ end
 
 -- What a reader who bypasses the cache must lay over PostgreSQL's answer; to be called before it.
 -- KEYS 1 events  2 header  3 pending
--- Replies {header fields or {}, pending entries}
-local function peek(keys)
+-- ARGV 1 bytes of pending entries that the caller takes, or ''
+-- Replies {header fields or {}, pending entries or nil where they are more}
+local function peek(keys, args)
   local k = keys_of(keys)
   local h = read_header(k.header)
-  return { h and header_reply(h) or {}, pending_entries(k) }
+  return { h and header_reply(h) or {}, pending_entries(k, tonumber(args[1])) }
 end
 
 -- Give a begun load up, of a conversation or of a user's list, so that nobody waits for it.

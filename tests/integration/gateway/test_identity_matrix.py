@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from common.settings import IdentitySettings, PostgresSettings, RedisSettings, Settings
 from services.gateway.conversations import Conversations
+from services.gateway.exports import Exports
 from services.gateway.health import Health
 from services.gateway.identity.refusals import Reason
 from services.gateway.me import Me
@@ -41,7 +42,7 @@ SOME_ROUTES: Final = (
     ("GET", "/api/me"),
     ("DELETE", f"/api/conversations/{ID}"),
 )
-RESOURCES = (Conversations, Messages, Me, Health, Pages)
+RESOURCES = (Conversations, Messages, Exports, Me, Health, Pages)
 PRIVATE = [
     (bound.operation.method, bound.operation.path.replace("{conversation_id}", ID))
     for bound in operations_of([cls.__new__(cls) for cls in RESOURCES])
