@@ -25,6 +25,7 @@ from common.domain.events import (
 from common.domain.ids import ConversationId, MessageId, Position, UserId, isoformat_ms, new_conversation_id
 from common.postgres.changes import Recorded
 from common.postgres.pool import Pool, open_pool
+from common.postgres.search_words import vector_text
 from common.settings import Settings
 
 ALICE = UserId("alice")
@@ -122,10 +123,18 @@ async def pool_of(settings: Settings) -> AsyncGenerator[Pool]:
 
 
 async def rows_of(pool: Pool, user: UserId = ALICE) -> dict[str, list[dict[str, Any]]]:
-    """Everything that PostgreSQL holds of `user`, table by table, in the order of the keys."""
+    """Everything that PostgreSQL holds of `user`, table by table, in the order of the keys.
+
+    Without what says whose it is: the user's id, and the user's mark in the words of messages.
+    """
+    mark = vector_text(user, "x")[1:9]
     return {
         table: [
-            {name: value for name, value in row.items() if name != "user_id"}
+            {
+                name: value.replace(mark, "") if name == "search" and value else value
+                for name, value in row.items()
+                if name != "user_id"
+            }
             for row in await pool.fetch(_all_of(table), user)
         ]
         for table in TABLES
