@@ -186,9 +186,9 @@ async def test_an_export_comes_back_by_import(
 
 
 def deepest() -> dict[str, Any]:
-    """A conversation with a message as deep as may be sent."""
+    """A conversation with a message as deep as may be sent alone: it counts as one level itself."""
     deep: Any = "x"
-    for _ in range(97):
+    for _ in range(99):
         deep = [deep]
     at = "2024-03-01T09:00:00Z"
     messages = [{"role": "user", "content": "deep", "deep": deep, "created_at": at}]

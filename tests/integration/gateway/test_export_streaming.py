@@ -161,10 +161,13 @@ async def test_a_conversation_that_is_deleted_meanwhile_is_no_whole_file(
 async def test_what_is_appended_meanwhile_is_left_out(kept: Settings, tmp_path: Path) -> None:
     """An export ends where the conversation ended when it began."""
     async with stand(kept, tmp_path) as gateway:
+        for text in ("in time", "just in time"):  # so that the last part has room for more
+            await gateway.scene.append(gateway.large, text)
         with gateway.slow_reader() as reader:
             reader.read(MEGABYTE)
             await gateway.scene.append(gateway.large, "too late")
             reader.read_all()
             assert reader.whole
+            assert b"just in time" in reader.last
             assert b"too late" not in reader.last
         assert '"too late"' in (await gateway.ask(gateway.path)).text

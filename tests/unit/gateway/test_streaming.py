@@ -70,6 +70,7 @@ async def test_what_a_stream_holds_is_given_up_once_wherever_it_stands() -> None
             await anext(aiter(stream), None)
         delivery = Delivery({STREAM: stream}, never, take, stall_seconds=1)
         await delivery.end()
+        assert freed == [True]
         await stream.close()
         assert freed == [True]
 
