@@ -184,6 +184,7 @@ class Publisher:
     ) -> Appended:
         checked = NOTHING_CHECKED if any(message.id_given for message in messages) else IDS_ARE_FRESH
         repeatable = True
+        unseen: set[int] = set()
         for _ in range(ATTEMPTS):
             try:
                 receipt = await self._log.append(
@@ -203,6 +204,11 @@ class Publisher:
                 checked = Checked(wanted.below, {**checked.known, **found})
             except Taken as taken:
                 found = await self._compare(user, conversation, messages, taken.numbers)
+                missing = {index for index in taken.numbers if messages[index].id not in found}
+                if missing and missing == unseen:
+                    raise MessageIdConflict(messages[min(missing)].id) from taken
+                # Deleted since the log was asked, it or its conversation? Asked again, the log says which.
+                unseen = missing
                 checked = Checked(checked.below, {**checked.known, **found})
             except Removed as removed:
                 raise MessageRemoved([messages[index].id for index in removed.indices]) from removed
@@ -260,13 +266,14 @@ class Publisher:
         numbers: dict[int, int],
     ) -> dict[str, int]:
         """Messages whose ids are taken (index → number), if they are those that have them: a client
-        sends what it has read back, with the time that was ours. Raises MessageIdConflict."""
+        sends what it has read back, with the time that was ours. What is not there is left out. Raises
+        MessageIdConflict."""
         stored = await self._history.by_number(user, conversation, list(numbers.values()))
-        for index, number in numbers.items():
-            found = stored.get(number)
-            if found is None or not same_as_stored(messages[index], numbered(found).body):
+        there = {index: stored[number] for index, number in numbers.items() if number in stored}
+        for index, found in there.items():
+            if not same_as_stored(messages[index], numbered(found).body):
                 raise MessageIdConflict(messages[index].id)
-        return {messages[index].id: number for index, number in numbers.items()}
+        return {messages[index].id: numbers[index] for index in there}
 
     async def _answer(
         self,

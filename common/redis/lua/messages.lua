@@ -162,7 +162,7 @@ local function truncate(keys, args)
   return answered(h, position, keys, args)
 end
 
-redis.register_function({ function_name = 'turnlog_look', callback = look, flags = { 'no-writes' } })
-redis.register_function('turnlog_edit', edit)
-redis.register_function('turnlog_remove', remove)
-redis.register_function('turnlog_truncate', truncate)
+register_function({ function_name = 'turnlog_look', callback = look, flags = { 'no-writes' } })
+register_function('turnlog_edit', edit)
+register_function('turnlog_remove', remove)
+register_function('turnlog_truncate', truncate)
