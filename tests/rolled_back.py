@@ -15,16 +15,20 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 
 from common.assembly import Conversations, assemble, keys_for
+from common.contract.stream import decode
 from common.domain.errors import Busy
+from common.domain.events import QueryLogged
 from common.domain.ids import ConversationId, UserId
 from common.domain.messages import numbered
 from common.inspection import Inspection, inspection
+from common.postgres.changes import Recorded
 from common.postgres.pool import Pool, open_pool
 from common.postgres.store import Store
+from common.postgres.writer import BatchWriter
 from common.redis.commands import Client
 from common.redis.connect import connect
 from common.redis.functions import Functions
-from common.redis.group import ConsumerGroup
+from common.redis.group import Committed, ConsumerGroup, Entry
 from common.redis.keys import Keys
 from common.settings import RedisSettings, Settings
 from tests.persisters import RestartableServer, restartable
@@ -136,6 +140,23 @@ class Process:
             return not any(lag.waiting or lag.pending for lag in lags)
 
         await wait_until(lambda: persevering(all_settled), timeout_seconds=30)
+
+    async def read(self) -> list[Entry]:
+        """What a persister has read of ALICE's partition and not yet committed."""
+        partition = self.keys.partition(ALICE)
+        await self.group.create(partition)
+        return await self.group.read_new(self.client, partition, "slow", count=100, block_ms=1)
+
+    async def commit(self, entries: list[Entry]) -> None:
+        """Commit and settle, as a persister does."""
+        partition = self.keys.partition(ALICE)
+        events = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
+        assert not await BatchWriter(self.pool).write(events)
+        conversations = [event.event for event in events if not isinstance(event.event, QueryLogged)]
+        names = zip(entries, conversations, strict=True)
+        await self.group.committed(
+            partition, [Committed(entry.position, ALICE, event.conversation_id) for entry, event in names]
+        )
 
     async def stored(self, conversation: ConversationId) -> list[int]:
         """The numbers that PostgreSQL has."""

@@ -7,15 +7,11 @@ from collections.abc import Iterator
 import pytest
 from pydantic_core import from_json
 
-from common.contract.stream import decode
-from common.domain.events import QueryLogged
 from common.domain.ids import ConversationId
 from common.domain.messages import new_message, numbered
 from common.domain.paging import Window
 from common.domain.publishing import Idempotency
-from common.postgres.changes import Recorded
-from common.postgres.writer import BatchWriter
-from common.redis.group import Committed, Entry
+from common.redis.group import Entry
 from common.settings import Settings
 from tests.persisters import running_persister
 from tests.redis_parts import ALICE, NOW
@@ -43,7 +39,7 @@ async def _lost(own: Settings, redis: OwnRedis, one: Process) -> tuple[Conversat
         await one.settled()
     size = redis.size()
     await one.append(conversation, "lost from the log")
-    held = await _read_all(one)
+    held = await one.read()
     await redis.cut_back(size)
     return conversation, held
 
@@ -62,7 +58,7 @@ async def test_a_list_is_not_without_what_is_pending_of_a_conversation_that_move
     async with process(own) as one, process(own) as other:
         conversation, held = await _met(own, redis, one)
         await one.listed()
-        await _commit(one, held)
+        await one.commit(held)
         for reader in (one, other):
             page = await reader.parts.listing.page(ALICE, page=1, page_size=50)
             [row] = [from_json(row) for row in page.items]
@@ -124,7 +120,7 @@ async def test_an_append_that_is_repeated_is_answered_with_its_own_message(
             return appended.messages[0]
 
         assert numbered(await append()).sequence_number == 2
-        await _commit(one, held)
+        await one.commit(held)
         async with running_persister(own):
             await one.settled()
         answer = await append()
@@ -143,11 +139,11 @@ async def test_what_an_emptied_redis_lost_is_noticed_in_whatever_order_it_is_com
             await one.settled()
         await one.append(conversation, "lost from the log")
         await one.append(other, "this too")
-        first, second = await _read_all(one)
+        first, second = await one.read()
         await redis.lose_everything()
         assert await one.numbers(conversation) == [0, 1]
-        await _commit(one, [second])
-        await _commit(one, [first])
+        await one.commit([second])
+        await one.commit([first])
         assert await one.numbers(conversation) == [0, 1, 2]
         assert await one.append(conversation, "c") == 3
 
@@ -157,7 +153,7 @@ async def _moved_and_forgotten(own: Settings, redis: OwnRedis, one: Process) -> 
     conversation, held = await _met(own, redis, one)
     assert await one.numbers(conversation) == [0, 1, 2, 3]
     size = redis.size()
-    await _commit(one, held)
+    await one.commit(held)
     async with running_persister(own):
         await one.settled()
     assert await one.stored(conversation) == [0, 1, 2, 3, 4]
@@ -166,22 +162,3 @@ async def _moved_and_forgotten(own: Settings, redis: OwnRedis, one: Process) -> 
 
 def _texts(served: list[bytes]) -> list[str]:
     return [from_json(numbered(message).body)["content"] for message in served]
-
-
-async def _read_all(one: Process) -> list[Entry]:
-    """What a persister has read and not yet committed."""
-    partition = one.keys.partition(ALICE)
-    await one.group.create(partition)
-    return await one.group.read_new(one.client, partition, "slow", count=100, block_ms=1)
-
-
-async def _commit(one: Process, entries: list[Entry]) -> None:
-    """Commit and settle, as a persister does."""
-    partition = one.keys.partition(ALICE)
-    events = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
-    assert not await BatchWriter(one.pool).write(events)
-    conversations = [event.event for event in events if not isinstance(event.event, QueryLogged)]
-    names = zip(entries, conversations, strict=True)
-    await one.group.committed(
-        partition, [Committed(entry.position, ALICE, event.conversation_id) for entry, event in names]
-    )

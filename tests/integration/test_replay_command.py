@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,16 +48,8 @@ def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
     }
 
 
-async def test_killed_and_started_again_it_goes_on(
-    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str, settings: Settings, tmp_path: Path
-) -> None:
-    """With -9, in the middle: the second run begins where the first one stopped, and all rows are there."""
-    await migrate(empty_postgres_dsn)
-    noted = tmp_path / "replay.json"
-    command = (
-        *("replay", "--from", "log", "--to", "record", "--target-database-url", empty_postgres_dsn),
-        *("--checkpoint", str(noted)),
-    )
+async def _killed_in_the_middle(command: Sequence[str], noted: Path, *, environment: dict[str, str]) -> None:
+    """Run a replay slowly, and kill it with -9 as soon as it has `noted` how far it came."""
     slow = subprocess.Popen(
         turnlog(*command, "--rate", "4"),
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -70,6 +62,19 @@ async def test_killed_and_started_again_it_goes_on(
     finally:
         slow.kill()
         await asyncio.to_thread(slow.wait)
+
+
+async def test_killed_and_started_again_it_goes_on(
+    scene: Stage, environment: dict[str, str], empty_postgres_dsn: str, settings: Settings, tmp_path: Path
+) -> None:
+    """With -9, in the middle: the second run begins where the first one stopped, and all rows are there."""
+    await migrate(empty_postgres_dsn)
+    noted = tmp_path / "replay.json"
+    command = (
+        *("replay", "--from", "log", "--to", "record", "--target-database-url", empty_postgres_dsn),
+        *("--checkpoint", str(noted)),
+    )
+    await _killed_in_the_middle(command, noted, environment=environment)
     done = await asyncio.to_thread(run, *command, environment=environment)
     assert done.returncode == 0, done.stderr
     assert "going on after" in done.stderr
@@ -93,18 +98,7 @@ async def test_a_killed_telling_of_the_record_goes_on(
     gone = {**environment, "REDIS_URL": "redis://127.0.0.1:1"}
     command = ("replay", "--from", "record", "--to", "stream", "--target-redis-url", settings.redis.dsn)
     command += ("--checkpoint", str(noted))
-    slow = subprocess.Popen(
-        turnlog(*command, "--rate", "4"),
-        env={**os.environ, "PYTHONPATH": str(ROOT), **gone},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-    )
-    try:
-        await wait_until(noted.exists, timeout_seconds=60)
-    finally:
-        slow.kill()
-        await asyncio.to_thread(slow.wait)
+    await _killed_in_the_middle(command, noted, environment=gone)
     tried = await asyncio.to_thread(run, *command, "--dry-run", environment=gone)
     assert (tried.returncode, noted.exists()) == (0, True), tried.stderr
     done = await asyncio.to_thread(run, *command, environment=gone)

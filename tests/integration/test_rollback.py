@@ -13,16 +13,11 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 from structlog.testing import capture_logs
 
-from common.contract.stream import decode
 from common.domain.errors import LogUnavailable, UnsafeConfiguration
-from common.domain.events import QueryLogged
 from common.domain.ids import ConversationId, Position, position_order
 from common.domain.messages import numbered
-from common.postgres.changes import Recorded
-from common.postgres.writer import BatchWriter
 from common.redis.client import RedisClient
 from common.redis.functions import Functions
-from common.redis.group import Committed, Entry
 from common.redis.runs import Runs, Served, count_rollbacks, is_inspected, run_of
 from common.redis.server import prepare_server
 from common.settings import Settings
@@ -108,8 +103,8 @@ async def test_what_was_pending_and_came_back_is_still_there(own: Settings, redi
         user = old.keys.partition(ALICE)
         other = await old.conversation("and this is lost from the log")
         # Another persister was slower: only what came last is in PostgreSQL.
-        read = await _read_all(old)
-        await _commit(old, [entry for entry in read if entry.fields[b"conversation"] == other.encode()])
+        read = await old.read()
+        await old.commit([entry for entry in read if entry.fields[b"conversation"] == other.encode()])
         hollow = await old.conversation()
         names = old.keys.conversation(ALICE, hollow)
         await redis.cut_back(size)
@@ -356,10 +351,10 @@ async def test_what_was_on_its_way_when_redis_lost_it_is_kept(own: Settings, red
         size = redis.size()
         for text in ("lost from the log", "this too"):
             await one.append(conversation, text)
-        held = await _read_all(one)
+        held = await one.read()
         await redis.cut_back(size)
         assert await one.numbers(conversation) == [0, 1]
-        await _commit(one, held)
+        await one.commit(held)
         assert await one.numbers(conversation) == await other.numbers(conversation) == [0, 1, 2, 3]
 
         assert await one.append(conversation, "c") == 4
@@ -376,10 +371,10 @@ async def test_a_number_that_was_given_again_is_given_up(own: Settings, redis: O
             await one.settled()
         size = redis.size()
         await one.append(conversation, "lost from the log")
-        held = await _read_all(one)
+        held = await one.read()
         await redis.cut_back(size)
         assert await one.append(conversation, "c") == 2
-        await _commit(one, held)
+        await one.commit(held)
         # A list that shows the later one where the lost one stands is cached until the later one moves.
         assert await one.numbers(conversation) == [0, 1, 2]
         async with running_persister(own):
@@ -391,25 +386,6 @@ async def test_a_number_that_was_given_again_is_given_up(own: Settings, redis: O
             assert texts == ["a", "b", "lost from the log", "c"]
             assert [message.sequence_number for message in messages] == [0, 1, 2, 3]
         assert await one.append(conversation, "d") == 4
-
-
-async def _read_all(one: Process) -> list[Entry]:
-    """What a persister has read and not yet committed."""
-    partition = one.keys.partition(ALICE)
-    await one.group.create(partition)
-    return await one.group.read_new(one.client, partition, "slow", count=100, block_ms=1)
-
-
-async def _commit(one: Process, entries: list[Entry]) -> None:
-    """Commit and settle, as a persister does."""
-    partition = one.keys.partition(ALICE)
-    events = [Recorded(partition, entry.position, decode(entry.fields)) for entry in entries]
-    assert not await BatchWriter(one.pool).write(events)
-    conversations = [event.event for event in events if not isinstance(event.event, QueryLogged)]
-    names = zip(entries, conversations, strict=True)
-    await one.group.committed(
-        partition, [Committed(entry.position, ALICE, event.conversation_id) for entry, event in names]
-    )
 
 
 async def test_cut_back_again_and_again_nothing_is_lost_or_given_twice(
