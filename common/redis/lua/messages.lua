@@ -47,7 +47,7 @@ local function seen_header(k, keys, args)
   return h, overloaded(k.events)
 end
 
-local function changed(k, c, h, keys, args, kind, fields)
+local function changed(k, c, h, args, kind, fields)
   advance(h, c.now)
   h.preview = args[10]
   local position = publish(k, c, h, kind, fields)
@@ -86,7 +86,7 @@ local function edit(keys, args)
   end
   local position = ''
   if args[14] ~= '' then
-    position = changed(k, c, h, keys, args, 'message.edited', {
+    position = changed(k, c, h, args, 'message.edited', {
       'message_id', args[11], 'sequence', args[12], 'm0', args[14],
     })
     local place = place_in_list(k.messages, args[12])
@@ -111,7 +111,7 @@ local function remove(keys, args)
     return reply
   end
   h.count = h.count - 1
-  local position = changed(k, c, h, keys, args, 'message.deleted', {
+  local position = changed(k, c, h, args, 'message.deleted', {
     'message_id', args[11], 'sequence', args[12],
   })
   local place, message = place_in_list(k.messages, args[12])
@@ -144,7 +144,7 @@ local function truncate(keys, args)
   local position, after = '', tonumber(args[11])
   if args[12] ~= '0' then
     h.count = h.count - tonumber(args[12])
-    position = changed(k, c, h, keys, args, 'conversation.truncated', { 'after', args[11], 'next', int(h.next) })
+    position = changed(k, c, h, args, 'conversation.truncated', { 'after', args[11], 'next', int(h.next) })
     local kept = 0
     for _, message in ipairs(redis.call('LRANGE', k.messages, 0, -1)) do
       if tonumber(string.match(message, '^{"sequence_number":(%d+),')) > after then
